@@ -1,0 +1,60 @@
+"""Page tables, "version 2". Source: NVIDIA manual dev_mmu.ref.txt (Pascal and later).
+
+=======  =======  ==========================================================
+level    VA bits  entry
+=======  =======  ==========================================================
+PDE3     48:47    8 bytes, 4 entries
+PDE2     46:38    8 bytes, 512 entries
+PDE1     37:29    8 bytes, 512 entries
+PDE0     28:21    16 bytes, 256 entries: a 64 KiB table, a 4 KiB table, or one 2 MiB page
+PTE 64K  20:16    8 bytes, 32 entries
+PTE 4K   20:12    8 bytes, 512 entries
+=======  =======  ==========================================================
+"""
+
+from logv.hw._bits import Field
+
+NV_MMU_VER2_VA_BITS = 49
+NV_MMU_VER2_VA_PDE3 = Field(48, 47)
+NV_MMU_VER2_VA_PDE2 = Field(46, 38)
+NV_MMU_VER2_VA_PDE1 = Field(37, 29)
+NV_MMU_VER2_VA_PDE0 = Field(28, 21)
+NV_MMU_VER2_VA_PTE_64K = Field(20, 16)
+NV_MMU_VER2_VA_PTE_4K = Field(20, 12)
+
+NV_MMU_VER2_PDE__SIZE = 8
+NV_MMU_VER2_PDE_IS_PTE = Field(0, 0)
+NV_MMU_VER2_PDE_APERTURE = Field(2, 1)
+NV_MMU_VER2_PDE_APERTURE_INVALID = 0
+NV_MMU_VER2_PDE_APERTURE_VIDEO_MEMORY = 1
+NV_MMU_VER2_PDE_APERTURE_SYSTEM_COHERENT_MEMORY = 2
+NV_MMU_VER2_PDE_APERTURE_SYSTEM_NON_COHERENT_MEMORY = 3
+NV_MMU_VER2_PDE_VOL = Field(3, 3)
+NV_MMU_VER2_PDE_ADDRESS = Field(53, 8)
+NV_MMU_VER2_PDE_ADDRESS_SHIFT = 12
+
+NV_MMU_VER2_DUAL_PDE__SIZE = 16
+NV_MMU_VER2_DUAL_PDE_IS_PTE = Field(0, 0)
+NV_MMU_VER2_DUAL_PDE_APERTURE_BIG = Field(2, 1)
+NV_MMU_VER2_DUAL_PDE_VOL_BIG = Field(3, 3)
+NV_MMU_VER2_DUAL_PDE_ADDRESS_BIG = Field(53, 4)
+NV_MMU_VER2_DUAL_PDE_ADDRESS_BIG_SHIFT = 8
+NV_MMU_VER2_DUAL_PDE_APERTURE_SMALL = Field(66, 65)
+NV_MMU_VER2_DUAL_PDE_VOL_SMALL = Field(67, 67)
+NV_MMU_VER2_DUAL_PDE_ADDRESS_SMALL = Field(117, 72)
+NV_MMU_VER2_DUAL_PDE_ADDRESS_SMALL_SHIFT = 12
+
+NV_MMU_VER2_PTE__SIZE = 8
+NV_MMU_VER2_PTE_VALID = Field(0, 0)
+NV_MMU_VER2_PTE_APERTURE = Field(2, 1)
+NV_MMU_VER2_PTE_APERTURE_VIDEO_MEMORY = 0
+NV_MMU_VER2_PTE_APERTURE_PEER_MEMORY = 1
+NV_MMU_VER2_PTE_APERTURE_SYSTEM_COHERENT_MEMORY = 2
+NV_MMU_VER2_PTE_APERTURE_SYSTEM_NON_COHERENT_MEMORY = 3
+NV_MMU_VER2_PTE_VOL = Field(3, 3)
+NV_MMU_VER2_PTE_PRIVILEGE = Field(5, 5)
+NV_MMU_VER2_PTE_READ_ONLY = Field(6, 6)
+NV_MMU_VER2_PTE_ATOMIC_DISABLE = Field(7, 7)
+NV_MMU_VER2_PTE_ADDRESS = Field(53, 8)
+NV_MMU_VER2_PTE_ADDRESS_SHIFT = 12
+NV_MMU_VER2_PTE_KIND = Field(63, 56)
