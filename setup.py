@@ -50,10 +50,16 @@ extensions = [
         module,
         [f"src/{module.replace('.', '/')}.pyx"],
         extra_compile_args=["-O0", "-g"] if DEBUG else ["-O3", "-fno-strict-aliasing"],
-        depends=["src/logv/_hw.pxd"],
+        depends=["src/logv/_hw.pxd", "src/logv/gpu/_guard.h"],
     )
-    for module in ("logv._fastpath", "logv.gpu._engine")
-    if (SOURCE / f"{module.replace('.', '/')}.pyx").exists()
+    for module in (
+        "logv._fastpath",
+        "logv.gpu._channel",
+        "logv.gpu._copy_engine",
+        "logv.gpu._compute_engine",
+        "logv.gpu._pbdma",
+        "logv.gpu._engine",
+    )
 ]
 
 setup(

@@ -65,11 +65,15 @@ class Fault(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A buffer object: `size` bytes, rounded up to pages, in `domain`."""
+    """A buffer object: `size` bytes, rounded up to pages, in `domain`.
+
+    `offset` is where it lies in its owner's window of that domain (for VRAM in a VM: in BAR2).
+    """
 
     handle: int
     size: int
     domain: Domain
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class Channel:
     Attributes
     ----------
     handle : int
+    page : int
+        Index of the channel's page in its owner's USERD region (BAR3); page 0 is the doorbell page.
     userd : memoryview
         The channel's 4 KiB page: GP_PUT, GP_GET, and the error notifier (``hw.dev_ram``).
     doorbell : memoryview
@@ -88,6 +94,7 @@ class Channel:
     """
 
     handle: int
+    page: int
     userd: memoryview
     doorbell: memoryview
     doorbell_fd: int

@@ -24,6 +24,8 @@ MAX_PARAMETER_BYTES = 4096
 MAX_SCRATCH_BYTES = 64 * 2**20
 # Bounds how much text the GPU reads at a program address before it gives up looking for the NUL.
 MAX_PROGRAM_BYTES = 4 * 2**20
+# Different compiled kernels that one address space can keep alive: bounds the host memory they take.
+MAX_PROGRAMS_PER_VSPACE = 4096
 
 MAX_CHANNELS = 1024
 MAX_VSPACES = 128

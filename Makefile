@@ -1,0 +1,76 @@
+# Everything a newcomer needs, from a bare machine with Python 3.11+, a C compiler and make.
+#
+#   make demo    build into .venv and run `logv compare`
+#   make test    build into .venv and run the tests
+#   make help    the rest
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell command -v $(p)),$(p))))
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.built
+SOURCES := $(shell find src -name '*.py' -path '*/hw/*' -o -name '*.pyx' -o -name '*.pxd' ! -name '_hw.pxd' -o -name '*.h') \
+	setup.py pyproject.toml
+
+.PHONY: demo test test-all coverage lint format bench ptx debug clean help
+
+help:
+	@sed -n 's/^#: *//p' $(MAKEFILE_LIST)
+
+#: make demo      compare native and virtual on every workload (about two minutes)
+demo: $(STAMP)
+	$(BIN)/logv compare
+
+#: make test      the tests, on this Python
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+#: make test-all  the tests on every supported Python that this machine has
+test-all:
+	@./scripts/pythons | while read -r python; do \
+		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		echo "== Python $$version"; \
+		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$version </dev/null || exit 1; \
+	done
+
+#: make coverage  the tests again, with line coverage of the pure-Python layers (at least 90 %)
+coverage: $(STAMP)
+	$(BIN)/python -m pytest -q --cov=logv --cov-report=term --cov-fail-under=90
+
+#: make lint      ruff, cython-lint, mypy --strict, import-linter
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint src
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+#: make format    rewrite the sources as ruff wants them
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+#: make bench     every benchmark; JSON in .bench/latest.json and a table of the bars
+bench: $(STAMP)
+	mkdir -p .bench
+	$(BIN)/python -m pytest bench -q --benchmark-json=.bench/latest.json
+	$(BIN)/python bench/report.py .bench/latest.json
+
+#: make ptx       compile the workloads' CUDA C again (needs nvcc)
+ptx:
+	for source in src/logv/workloads/*.cu tests/ptx/kernels/*.cu; do \
+		nvcc -ptx -arch=compute_80 $$source -o $${source%.cu}.ptx || exit 1; done
+
+#: make debug     build with the compiled core's checks restored
+debug: $(STAMP)
+	LOGV_DEBUG=1 $(BIN)/python setup.py -q build_ext --inplace --force
+
+#: make clean     remove what was built
+clean:
+	rm -rf build .venv .venv-* .bench src/*.egg-info src/logv/_hw.pxd
+	find src -name '*.so' -delete -o -name '*.c' -delete -o -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMP): $(SOURCES)
+	@./scripts/check-tools "$(PYTHON)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $(STAMP)

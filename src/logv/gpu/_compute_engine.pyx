@@ -1,0 +1,333 @@
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+from posix.types cimport pid_t
+
+from logv cimport _hw
+from logv._fastpath cimport (
+    ACCESS_READ, ACCESS_WRITE, FP_OK, load_acquire32, mmu_read, mmu_write, now_ns, store_release64,
+)
+from logv.gpu._channel cimport (
+    FAULT_BAD_LAUNCH, FAULT_BAD_METHOD, FAULT_MISALIGNED, FAULT_MMU, FAULT_TIMEOUT, FAULT_TRAP,
+    channel_fault, channel_mmu_fault, release_semaphore,
+)
+from logv.gpu._state cimport (
+    BANK0_BYTES, PROGRAM_SLOTS, STEP_BLOCKED, STEP_OK, STEP_YIELD, Channel, Gpu, Launch, Program, VSpace,
+    load64, pthread_mutex_lock, pthread_mutex_unlock,
+)
+
+
+cdef extern from "_guard.h" nogil:
+    enum:
+        LOGV_RAN
+        LOGV_TRAPPED
+        LOGV_FAULTED
+        LOGV_INTERRUPTED
+    ctypedef int32_t (*logv_kernel_t)(const uint8_t *, uint8_t *, uint8_t *, uint8_t *, const uint32_t *,
+                                      uint64_t, uint64_t)
+    void logv_guard_install()
+    void logv_guard_thread()
+    int logv_guarded_run(logv_kernel_t, const uint8_t *, uint8_t *, uint8_t *, uint8_t *, const uint32_t *,
+                         uint64_t, uint64_t)
+    size_t logv_guard_fault_address()
+    int logv_guard_fault_write()
+    void logv_guard_interrupt(pid_t)
+
+cdef enum:
+    LAUNCH_WAITS = 1
+    LAUNCH_RUNS = 2
+    # A range of blocks is cut so that it takes about this long: the grain of yielding and of stopping.
+    RANGE_NS = 250_000
+
+
+cdef void install_guard() noexcept nogil:
+    logv_guard_install()
+
+
+cdef void enter_engine_thread() noexcept nogil:
+    logv_guard_install()
+    logv_guard_thread()
+
+
+cdef void interrupt_kernel(Gpu *gpu) noexcept nogil:
+    logv_guard_interrupt(gpu.engine_tid)
+
+
+cdef inline uint64_t _qmd(const uint32_t *qmd, uint32_t low, uint32_t high) noexcept nogil:
+    """Bits high:low of the whole structure; a field lies within one 32-bit word."""
+    return (qmd[low >> 5] >> (low & 31)) & ((<uint64_t> 1 << (high - low + 1)) - 1)
+
+
+cdef Program *find_program(VSpace *space, uint64_t address, const uint32_t *block) noexcept nogil:
+    # Programs lie at multiples of 16; the odd factors spread what differs in a few bits.
+    cdef uint64_t key = (address >> 4) * 40503 + block[0] * 31 + block[1] * 1021 + block[2] * 65537
+    cdef uint64_t index = (key ^ (key >> 13)) & (PROGRAM_SLOTS - 1)
+    cdef Program *slot
+    # At least a quarter of the slots is empty (PROGRAM_LIMIT), so this ends.
+    while True:
+        slot = &space.programs[index]
+        if slot.code == NULL or (slot.address == address and memcmp(slot.block, block, 12) == 0):
+            return slot
+        index = (index + 1) & (PROGRAM_SLOTS - 1)
+
+
+cdef void forget_programs(VSpace *space) noexcept nogil:
+    memset(space.programs, 0, PROGRAM_SLOTS * sizeof(Program))
+    space.program_count = 0
+
+
+cdef int _bad_launch(Gpu *gpu, Channel *channel, const char *why) noexcept nogil:
+    return channel_fault(gpu, channel, FAULT_BAD_LAUNCH, channel.launch.qmd_address, 0, why)
+
+
+cdef int _schedule(Gpu *gpu, Channel *channel, uint64_t address) noexcept nogil:
+    """Take in the QMD at `address`: read it once, check every field that is used, start the launch."""
+    cdef Launch *launch = &channel.launch
+    cdef VSpace *space = &gpu.vspaces[channel.vspace]
+    cdef const uint32_t *qmd = launch.qmd
+    cdef uint64_t bank_address, size, width, height
+    memset(&launch.program, 0, sizeof(Program))
+    launch.qmd_address = address
+    if mmu_read(&space.mmu, address, launch.qmd, _hw.NVC7C0_QMDV03_00__SIZE) != FP_OK:
+        return channel_mmu_fault(gpu, channel)
+    if _qmd(qmd, _hw.NVC7C0_QMDV03_00_QMD_MAJOR_VERSION__LOW, _hw.NVC7C0_QMDV03_00_QMD_MAJOR_VERSION__HIGH) != 3:
+        return _bad_launch(gpu, channel, b"the QMD's major version is not 3")
+    launch.block[0] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION0__LOW, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION0__HIGH)
+    launch.block[1] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION1__LOW, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION1__HIGH)
+    launch.block[2] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION2__LOW, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION2__HIGH)
+    if (
+        launch.block[0] == 0 or launch.block[0] > _hw.MAX_BLOCK_DIM_X
+        or launch.block[1] == 0 or launch.block[1] > _hw.MAX_BLOCK_DIM_Y
+        or launch.block[2] == 0 or launch.block[2] > _hw.MAX_BLOCK_DIM_Z
+        or launch.block[0] * launch.block[1] * launch.block[2] > _hw.MAX_THREADS_PER_BLOCK
+    ):
+        return _bad_launch(gpu, channel, b"impossible block dimensions")
+    launch.grid[0] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH__HIGH)
+    launch.grid[1] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT__HIGH)
+    launch.grid[2] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH__HIGH)
+    if launch.grid[0] == 0 or launch.grid[0] > _hw.MAX_GRID_DIM_X or launch.grid[1] == 0 or launch.grid[2] == 0:
+        return _bad_launch(gpu, channel, b"impossible grid dimensions")
+    launch.blocks = <uint64_t> launch.grid[0] * launch.grid[1] * launch.grid[2]
+    width = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH_RESUME__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH_RESUME__HIGH)
+    height = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT_RESUME__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT_RESUME__HIGH)
+    launch.next_block = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH_RESUME__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH_RESUME__HIGH)
+    launch.next_block = width + launch.grid[0] * (height + launch.grid[1] * launch.next_block)
+    if launch.next_block >= launch.blocks:
+        return _bad_launch(gpu, channel, b"the resume position lies outside the grid")
+    launch.shared_bytes = _qmd(qmd, _hw.NVC7C0_QMDV03_00_SHARED_MEMORY_SIZE__LOW, _hw.NVC7C0_QMDV03_00_SHARED_MEMORY_SIZE__HIGH)
+    if launch.shared_bytes > _hw.MAX_SHARED_MEMORY_PER_BLOCK:
+        return _bad_launch(gpu, channel, b"too much shared memory")
+    launch.bank0_bytes = 0
+    if _qmd(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_VALID0__LOW, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_VALID0__HIGH):
+        bank_address = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_LOWER0__LOW, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_LOWER0__HIGH)
+        bank_address |= _qmd(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_UPPER0__LOW, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_UPPER0__HIGH) << 32
+        size = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_SIZE_SHIFTED4_0__LOW, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_SIZE_SHIFTED4_0__HIGH) << 4
+        size = min(size, <uint64_t> BANK0_BYTES)
+        # Copied once: what the guest does to the bank afterwards does not reach a running kernel.
+        if mmu_read(&space.mmu, bank_address, launch.bank0, size) != FP_OK:
+            return channel_mmu_fault(gpu, channel)
+        launch.bank0_bytes = <uint32_t> size
+    if _qmd(qmd, _hw.NVC7C0_QMDV03_00_INVALIDATE_INSTRUCTION_CACHE__LOW, _hw.NVC7C0_QMDV03_00_INVALIDATE_INSTRUCTION_CACHE__HIGH):
+        forget_programs(space)
+    launch.active = LAUNCH_WAITS
+    return STEP_OK
+
+
+cdef int _find(Gpu *gpu, Channel *channel) noexcept nogil:
+    """Find the launch's compiled program, or ask the service thread for it."""
+    cdef Launch *launch = &channel.launch
+    cdef const uint32_t *qmd = launch.qmd
+    cdef uint64_t address = _qmd(qmd, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_LOWER__LOW, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_LOWER__HIGH)
+    cdef Program *program
+    address |= _qmd(qmd, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_UPPER__LOW, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_UPPER__HIGH) << 32
+    program = find_program(&gpu.vspaces[channel.vspace], address, launch.block)
+    if program.code == NULL:
+        channel.program_wait = 1
+        return STEP_BLOCKED
+    launch.program = program[0]
+    if launch.shared_bytes < program.shared_bytes:
+        return _bad_launch(gpu, channel, b"the QMD's shared memory is smaller than the kernel's own")
+    if program.parameter_bytes and launch.bank0_bytes < _hw.CONSTANT_BANK0_PARAMETERS + program.parameter_bytes:
+        return _bad_launch(gpu, channel, b"constant bank 0 is too small for the kernel's parameters")
+    launch.active = LAUNCH_RUNS
+    return STEP_OK
+
+
+cdef void _clean_arenas(Gpu *gpu, Channel *channel, uint64_t shared, uint64_t scratch) noexcept nogil:
+    """Let no kernel read what one of another address space left in shared or local memory."""
+    if gpu.arena_vspace != channel.vspace:
+        memset(gpu.shared_arena, 0, gpu.shared_dirty)
+        memset(gpu.scratch_arena, 0, gpu.scratch_dirty)
+        gpu.shared_dirty = gpu.scratch_dirty = 0
+        gpu.arena_vspace = channel.vspace
+    # Shared offsets may reach the end of the last page without a fault, so that page counts as used.
+    gpu.shared_dirty = max(gpu.shared_dirty, (shared + 4095) & ~<uint64_t> 4095)
+    gpu.scratch_dirty = max(gpu.scratch_dirty, scratch)
+
+
+cdef int _release(Gpu *gpu, Channel *channel, uint32_t offset) noexcept nogil:
+    """Carry out RELEASE0 (offset 0) or RELEASE1 (offset: the distance of its fields) of the QMD."""
+    cdef const uint32_t *qmd = channel.launch.qmd
+    cdef uint64_t address, payload, structure
+    if not _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_ENABLE__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_ENABLE__HIGH + offset):
+        return STEP_OK
+    address = _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_LOWER__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_LOWER__HIGH + offset)
+    address |= _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_UPPER__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_UPPER__HIGH + offset) << 32
+    payload = _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_LOWER__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_LOWER__HIGH + offset)
+    if _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD64B__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD64B__HIGH + offset):
+        payload |= _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_UPPER__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_UPPER__HIGH + offset) << 32
+    structure = _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_STRUCTURE_SIZE__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_STRUCTURE_SIZE__HIGH + offset)
+    return release_semaphore(
+        gpu, channel, address, payload,
+        1 if structure == _hw.NVC7C0_QMDV03_00_RELEASE_STRUCTURE_SIZE_ONE_WORD else 2,
+        structure == _hw.NVC7C0_QMDV03_00_RELEASE_STRUCTURE_SIZE_FOUR_WORDS,
+    )
+
+
+cdef int _complete(Gpu *gpu, Channel *channel) noexcept nogil:
+    cdef const uint32_t *qmd = channel.launch.qmd
+    cdef int step
+    gpu.ports[channel.port].launches += 1
+    channel.launch.active = 0
+    step = _release(gpu, channel, 0)
+    if step == STEP_OK:
+        step = _release(gpu, channel, _hw.NVC7C0_QMDV03_00_RELEASE1_ENABLE__LOW - _hw.NVC7C0_QMDV03_00_RELEASE0_ENABLE__LOW)
+    if (
+        step == STEP_OK
+        and _qmd(qmd, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ENABLE__LOW, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ENABLE__HIGH)
+        and _qmd(qmd, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ACTION__LOW, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ACTION__HIGH)
+        == _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ACTION_QMD_SCHEDULE
+    ):
+        step = _schedule(gpu, channel, _qmd(qmd, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_POINTER__LOW,
+                                            _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_POINTER__HIGH) << 8)
+    return step
+
+
+cdef int _kernel_fault(Gpu *gpu, Channel *channel, uint8_t *aperture, int outcome) noexcept nogil:
+    """Report what ended a kernel early."""
+    cdef size_t address = logv_guard_fault_address()
+    cdef size_t low = <size_t> aperture
+    cdef size_t guard = <size_t> 1 << _hw.APERTURE_GUARD_BITS
+    cdef uint32_t access = ACCESS_WRITE if logv_guard_fault_write() else ACCESS_READ
+    if outcome == LOGV_TRAPPED:
+        return channel_fault(gpu, channel, FAULT_TRAP, 0, 0, NULL)
+    if outcome == LOGV_INTERRUPTED:
+        return channel_fault(gpu, channel, FAULT_TIMEOUT, 0, 0, NULL)
+    if low - guard <= address < low + (<size_t> 1 << _hw.APERTURE_VA_BITS) + guard:
+        # Below the aperture it reads as the two's complement address that the kernel computed.
+        return channel_fault(gpu, channel, FAULT_MMU, address - low, access, NULL)
+    low = <size_t> gpu.shared_arena
+    if low - guard <= address < low + (<size_t> 1 << _hw.SHARED_ARENA_BITS) + guard:
+        return channel_fault(gpu, channel, FAULT_MMU, address - low, access, b"outside shared memory")
+    # The CPU reports a misaligned vector access with no address.
+    return channel_fault(gpu, channel, FAULT_MISALIGNED, 0, access, NULL)
+
+
+cdef int launch_step(Gpu *gpu, Channel *channel, uint64_t deadline_ns) noexcept nogil:
+    cdef Launch *launch = &channel.launch
+    cdef VSpace *space = &gpu.vspaces[channel.vspace]
+    cdef Program *program = &launch.program
+    cdef Program *slot
+    cdef uint64_t begin, count, started, now, cost
+    cdef uint8_t *aperture = space.aperture
+    cdef int outcome, step
+    if launch.active == LAUNCH_WAITS:
+        step = _find(gpu, channel)
+        if step != STEP_OK:
+            return step
+    cost = program.ns_per_block
+    _clean_arenas(gpu, channel, launch.shared_bytes, program.scratch_bytes)
+    memcpy(gpu.parameter_arena, launch.bank0 + _hw.CONSTANT_BANK0_PARAMETERS, program.parameter_bytes)
+    # The kernel's own accesses are checked by the CPU's page tables, which a TLB invalidate changes at
+    # once; so the lock is not needed, and a long kernel does not hold up an unmap.
+    pthread_mutex_unlock(&space.lock)
+    while True:
+        begin = launch.next_block
+        count = RANGE_NS // cost if cost else 1
+        count = max(<uint64_t> 1, min(count, launch.blocks - begin))
+        started = now_ns()
+        store_release64(&gpu.kernel_start_ns, started)
+        outcome = logv_guarded_run(<logv_kernel_t> program.code, gpu.parameter_arena, aperture,
+                                   gpu.shared_arena, gpu.scratch_arena, launch.grid, begin, begin + count)
+        store_release64(&gpu.kernel_start_ns, 0)
+        now = now_ns()
+        if outcome != LOGV_RAN:
+            break
+        launch.next_block = begin + count
+        # At least 1 ns, so that "no estimate" stays apart; smoothed against interruptions.
+        cost = (3 * cost + (now - started) // count) // 4 + 1 if cost else (now - started) // count + 1
+        if launch.next_block >= launch.blocks or now >= deadline_ns or load_acquire32(&channel.stopping):
+            break
+    pthread_mutex_lock(&space.lock)
+    if outcome != LOGV_RAN:
+        if load_acquire32(&channel.stopping):
+            launch.active = 0
+            return STEP_YIELD
+        return _kernel_fault(gpu, channel, aperture, outcome)
+    program.ns_per_block = cost
+    slot = find_program(space, program.address, launch.block)
+    if slot.code == program.code:
+        slot.ns_per_block = cost
+    if launch.next_block >= launch.blocks:
+        return _complete(gpu, channel)
+    return STEP_YIELD
+
+
+cdef int _upload_word(Gpu *gpu, Channel *channel, uint32_t data) noexcept nogil:
+    cdef uint64_t bytes = min(channel.upload.remaining, <uint64_t> 4)
+    if mmu_write(&gpu.vspaces[channel.vspace].mmu, channel.upload.address, &data, bytes) != FP_OK:
+        return channel_mmu_fault(gpu, channel)
+    channel.upload.address += bytes
+    channel.upload.remaining -= bytes
+    gpu.ports[channel.port].bytes_copied += bytes
+    return STEP_OK
+
+
+cdef int _report_semaphore(Gpu *gpu, Channel *channel, uint32_t data) noexcept nogil:
+    cdef const uint32_t *methods = channel.compute_methods
+    cdef uint64_t address = load64(&methods[_hw.NVC7C0_SET_REPORT_SEMAPHORE_A >> 2]) & ((<uint64_t> 1 << 49) - 1)
+    cdef uint32_t one_word = (data >> _hw.NVC7C0_SET_REPORT_SEMAPHORE_D_STRUCTURE_SIZE__LOW) & 1
+    if (data & 3) != _hw.NVC7C0_SET_REPORT_SEMAPHORE_D_OPERATION_RELEASE:
+        return channel_fault(gpu, channel, FAULT_BAD_METHOD, _hw.NVC7C0_SET_REPORT_SEMAPHORE_D, 0,
+                             b"only releases are supported")
+    return release_semaphore(gpu, channel, address, methods[_hw.NVC7C0_SET_REPORT_SEMAPHORE_C >> 2], 1, not one_word)
+
+
+cdef int compute_method(Gpu *gpu, Channel *channel, uint32_t method, uint32_t data) noexcept nogil:
+    cdef uint32_t *methods = channel.compute_methods
+    cdef uint64_t address
+    if method == _hw.NVC7C0_LOAD_INLINE_DATA:
+        return _upload_word(gpu, channel, data)
+    if _hw.NVC7C0_LOAD_INLINE_QMD_DATA <= method < _hw.NVC7C0_LOAD_INLINE_QMD_DATA + 4 * _hw.NVC7C0_LOAD_INLINE_QMD_DATA__COUNT:
+        address = (load64(&methods[_hw.NVC7C0_SET_INLINE_QMD_ADDRESS_A >> 2]) << 8) + (method - _hw.NVC7C0_LOAD_INLINE_QMD_DATA)
+        if mmu_write(&gpu.vspaces[channel.vspace].mmu, address, &data, 4) != FP_OK:
+            return channel_mmu_fault(gpu, channel)
+        return STEP_OK
+    methods[method >> 2] = data
+    address = <uint64_t> methods[_hw.NVC7C0_SEND_PCAS_A >> 2] << 8
+    if method == _hw.NVC7C0_SEND_SIGNALING_PCAS_B:
+        if (data >> _hw.NVC7C0_SEND_SIGNALING_PCAS_B_SCHEDULE__LOW) & 1:
+            return _schedule(gpu, channel, address)
+    elif method == _hw.NVC7C0_SEND_SIGNALING_PCAS2_B:
+        if (data & 15) in (_hw.NVC7C0_SEND_SIGNALING_PCAS2_B_PCAS_ACTION_SCHEDULE,
+                           _hw.NVC7C0_SEND_SIGNALING_PCAS2_B_PCAS_ACTION_INVALIDATE_COPY_SCHEDULE):
+            return _schedule(gpu, channel, address)
+    elif method == _hw.NVC7C0_LAUNCH_DMA:
+        channel.upload.address = load64(&methods[_hw.NVC7C0_OFFSET_OUT_UPPER >> 2]) & ((<uint64_t> 1 << 49) - 1)
+        channel.upload.remaining = <uint64_t> methods[_hw.NVC7C0_LINE_LENGTH_IN >> 2] * methods[_hw.NVC7C0_LINE_COUNT >> 2]
+    elif method == _hw.NVC7C0_SET_REPORT_SEMAPHORE_D:
+        return _report_semaphore(gpu, channel, data)
+    elif method in (_hw.NVC7C0_INVALIDATE_SHADER_CACHES, _hw.NVC7C0_INVALIDATE_SHADER_CACHES_NO_WFI):
+        forget_programs(&gpu.vspaces[channel.vspace])
+    elif not (
+        _hw.NVC7C0_LINE_LENGTH_IN <= method <= _hw.NVC7C0_OFFSET_OUT
+        or _hw.NVC7C0_SET_REPORT_SEMAPHORE_A <= method <= _hw.NVC7C0_SET_REPORT_SEMAPHORE_C
+        or method in (
+            _hw.NVC7C0_NO_OPERATION, _hw.NVC7C0_WAIT_FOR_IDLE,
+            _hw.NVC7C0_SET_SHADER_SHARED_MEMORY_WINDOW_A, _hw.NVC7C0_SET_SHADER_SHARED_MEMORY_WINDOW_B,
+            _hw.NVC7C0_SET_SHADER_LOCAL_MEMORY_WINDOW_A, _hw.NVC7C0_SET_SHADER_LOCAL_MEMORY_WINDOW_B,
+            _hw.NVC7C0_SEND_PCAS_A, _hw.NVC7C0_SEND_PCAS_B,
+            _hw.NVC7C0_SET_INLINE_QMD_ADDRESS_A, _hw.NVC7C0_SET_INLINE_QMD_ADDRESS_B,
+        )
+    ):
+        return channel_fault(gpu, channel, FAULT_BAD_METHOD, method, 0, NULL)
+    return STEP_OK

@@ -1,0 +1,206 @@
+"""The software GPU as its driver sees it: windows, ports, address spaces, channels, and two threads."""
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from logv import ptx
+from logv.errors import InvalidValueError, PtxError
+from logv.gpu._engine import Engine
+from logv.gpu.port import Port, PortCounters
+from logv.gpu.window import WINDOW_ALIGNMENT, Window
+from logv.hw.software_gpu import CHANNELS_PER_CLIENT
+from logv.uapi import Domain
+
+_log = logging.getLogger(__name__)
+
+_ENTRY_MARK = b"//.entry "
+# Compiled kernels kept for programs that are loaded again; each takes some kilobytes.
+_CACHED_KERNELS = 512
+
+
+class Gpu:
+    """A software GPU that speaks NVIDIA's published Ampere interface.
+
+    One thread runs the channels, outside the GIL; another compiles the programs that they launch.
+
+    Parameters
+    ----------
+    watchdog_s : float
+        Seconds after which a thread block that does not end stops its channel.
+    timeslice_s : float
+        Seconds a channel may run while others wait.
+    """
+
+    def __init__(self, *, watchdog_s: float = 5.0, timeslice_s: float = 0.001) -> None:
+        if watchdog_s <= 0 or timeslice_s <= 0:
+            raise InvalidValueError("watchdog_s and timeslice_s must be greater than 0")
+        self._engine = Engine(int(watchdog_s * 1e9), int(timeslice_s * 1e9))
+        self._windows: dict[Domain, list[Window]] = {domain: [] for domain in Domain}
+        self._ports: list[Port] = []
+        self._kernels: OrderedDict[tuple[bytes, tuple[int, int, int]], ptx.CompiledKernel] = OrderedDict()
+        self._threads = [
+            threading.Thread(target=self._engine.run, name="logv-engine", daemon=True),
+            threading.Thread(target=self._serve_programs, name="logv-compiler", daemon=True),
+        ]
+        self._closed = False
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop both threads, whatever runs, and give everything back. Closing twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        self._engine.stop()
+        for thread in self._threads:
+            thread.join()
+        for port in list(self._ports):
+            port.close()
+        for windows in self._windows.values():
+            for window in windows:
+                window.close()
+        self._engine.close()
+
+    @property
+    def sleeps(self) -> int:
+        """How often the engine went to sleep."""
+        return self._engine.sleeps
+
+    def add_window(self, domain: Domain, size: int) -> Window:
+        """Add `size` bytes of physical memory (a multiple of 4 KiB), at the lowest free address."""
+        windows = self._windows[domain]
+        address = 0
+        for position, other in enumerate(windows):
+            if address + size <= other.address:
+                break
+            address = -(-(other.address + other.size) // WINDOW_ALIGNMENT) * WINDOW_ALIGNMENT
+        else:
+            position = len(windows)
+        window = Window(domain, address, size)
+        try:
+            self._engine.map_window(domain is Domain.SYSTEM, address, size, window.fd)
+        except BaseException:
+            window.close()
+            raise
+        windows.insert(position, window)
+        return window
+
+    def remove_window(self, window: Window) -> None:
+        """Remove a window that no page table names any more; its memory is given back."""
+        self._windows[window.domain].remove(window)
+        self._engine.unmap_window(window.domain is Domain.SYSTEM, window.address)
+        window.close()
+
+    def add_port(self, channels: int = CHANNELS_PER_CLIENT) -> Port:
+        """Add a client with room for `channels` channels."""
+        port = Port(channels)
+        try:
+            port.index = self._engine.add_port(port.memory, port.doorbell_fd)
+        except BaseException:
+            port.close()
+            raise
+        port.read_counters = self._engine.port_counters
+        self._ports.append(port)
+        return port
+
+    def remove_port(self, port: Port) -> None:
+        """Remove a client none of whose channels is bound any more."""
+        self._ports.remove(port)
+        self._engine.remove_port(port.index)
+        port.close()
+
+    def attach_vspace(self, pdb: int) -> int:
+        """Take in an address space by the VRAM address of its PDE3 table; return its id.
+
+        Raises ExhaustedError when ``MAX_VSPACES`` are attached.
+        """
+        return self._engine.attach_vspace(pdb)
+
+    def detach_vspace(self, vspace: int) -> None:
+        """Give up an address space that no channel uses."""
+        self._engine.detach_vspace(vspace)
+
+    def invalidate_tlb(self, vspace: int, address: int, size: int) -> None:
+        """Forget cached translations; mirror the range's pages for kernels.
+
+        Returns when nothing uses the old translations any more. Raises OutOfMemoryError when the host
+        has no mappings left; nothing in the range is reachable by kernels then.
+        """
+        self._engine.invalidate_tlb(vspace, address, size)
+
+    def aperture(self, vspace: int) -> int:
+        """Return the host address at which kernels see GPU virtual address 0."""
+        return self._engine.aperture(vspace)
+
+    def bind_channel(self, port: Port, page: int, vspace: int) -> int:
+        """Make a channel with USERD page `page` of `port` in an address space; return its id."""
+        return self._engine.bind_channel(port.index, page, vspace)
+
+    def allow_class(self, channel: int, engine_class: int) -> None:
+        """Make an engine object; NotSupportedError for classes this GPU does not have."""
+        self._engine.allow_class(channel, engine_class)
+
+    def start_channel(self, channel: int, ring: int, entries: int) -> None:
+        """Give a channel its GPFIFO ring and let it run once it is on the runlist."""
+        self._engine.start_channel(channel, ring, entries)
+
+    def stop_channel(self, channel: int) -> None:
+        """Stop and unbind a channel that is off the runlist; returns when the engine has let go."""
+        self._engine.stop_channel(channel)
+
+    def set_runlist(self, order: Sequence[int]) -> None:
+        """Set which channels get turns, and in which order."""
+        self._engine.set_runlist(order)
+
+    def _serve_programs(self) -> None:
+        while (request := self._engine.next_request()) is not None:
+            asked, target, address, block, text = request
+            try:
+                kernel = self._compile(text, block)
+            except PtxError as error:
+                self._engine.refuse_program(asked, str(error).encode())
+            except Exception as error:
+                # A program must never take the GPU down with it: its channel stops, the rest goes on.
+                _log.exception("the compiler failed")
+                self._engine.refuse_program(asked, f"the compiler failed: {error}".encode())
+            else:
+                self._engine.install_program(
+                    asked,
+                    target,
+                    address,
+                    block,
+                    kernel,
+                    kernel.address,
+                    kernel.shared_bytes,
+                    kernel.scratch_bytes,
+                    kernel.entry.parameter_bytes,
+                    kernel.name.encode(),
+                )
+
+    def _compile(self, text: bytes | None, block: tuple[int, int, int]) -> ptx.CompiledKernel:
+        if text is None:
+            raise PtxError("no NUL-terminated program lies at the QMD's program address")
+        key = (hashlib.sha256(text).digest(), block)
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            module = ptx.parse(text)
+            kernel = ptx.compile_entry(module, _entry_name(text, module), block=block)
+            self._kernels[key] = kernel
+            if len(self._kernels) > _CACHED_KERNELS:
+                self._kernels.popitem(last=False)
+        else:
+            self._kernels.move_to_end(key)
+        return kernel
+
+
+def _entry_name(text: bytes, module: ptx.Module) -> str:
+    """Return the entry that the first line names (``//.entry NAME``), or the only one."""
+    first, _, _ = text.partition(b"\n")
+    if first.startswith(_ENTRY_MARK):
+        return first[len(_ENTRY_MARK) :].strip().decode("ascii", "replace")
+    if len(module.entries) != 1:
+        raise PtxError(f"the program has {len(module.entries)} entries and no `//.entry NAME` first line")
+    return next(iter(module.entries))

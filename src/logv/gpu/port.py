@@ -1,0 +1,70 @@
+"""Ports: what the GPU shares with one client besides memory."""
+
+import mmap
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from logv.errors import ClosedError
+from logv.gpu.window import sealed_memfd
+from logv.hw.dev_ram import USERD_PAGE_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class PortCounters:
+    """What the GPU did for one client since the port was made."""
+
+    submissions: int
+    """GP entries fetched."""
+    launches: int
+    """Kernels completed."""
+    bytes_copied: int
+    """Bytes written by the copy engine and by inline uploads."""
+    faults: int
+    """Channels stopped by an error."""
+    interrupts: int
+    """Interrupts raised."""
+
+
+class Port:
+    """A client's BAR3: the doorbell page and one USERD page per channel, plus its doorbell's eventfd.
+
+    Parameters
+    ----------
+    channels : int
+        How many USERD pages follow the doorbell page.
+
+    Attributes
+    ----------
+    fd : int
+        Sealed memfd of ``pages`` pages; page 0 is the doorbell page (``hw.dev_ram``).
+    doorbell_fd : int
+        Eventfd that wakes the engine.
+    memory : memoryview
+        A CPU mapping of all pages, format ``B``, writable.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.pages = channels + 1
+        self.fd = sealed_memfd("logv-userd", self.pages * USERD_PAGE_SIZE)
+        self.doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.memory = memoryview(mmap.mmap(self.fd, self.pages * USERD_PAGE_SIZE))
+        self.index = -1
+        self.read_counters: Callable[[int], tuple[int, int, int, int, int]] | None = None
+
+    def counters(self) -> PortCounters:
+        """Return what the GPU did for this client so far."""
+        if self.read_counters is None:
+            raise ClosedError("the port is not part of a GPU")
+        return PortCounters(*self.read_counters(self.index))
+
+    def page(self, index: int) -> memoryview:
+        """Return page `index`."""
+        return self.memory[index * USERD_PAGE_SIZE : (index + 1) * USERD_PAGE_SIZE]
+
+    def close(self) -> None:
+        """Give up the descriptors."""
+        for name in ("fd", "doorbell_fd"):
+            if getattr(self, name) >= 0:
+                os.close(getattr(self, name))
+                setattr(self, name, -1)

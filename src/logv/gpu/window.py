@@ -1,0 +1,83 @@
+"""Windows: runs of the GPU's physical memory, each behind one sealed memfd."""
+
+import fcntl
+import mmap
+import os
+
+from logv.errors import InvalidValueError, OutOfMemoryError
+from logv.uapi import Domain
+
+# linux/fcntl.h; the fcntl module has these names from Python 3.8 on Linux.
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+WINDOW_ALIGNMENT = 2 << 20
+
+
+def sealed_memfd(name: str, size: int) -> int:
+    """Return a new memfd of `size` bytes that nobody who holds it can resize.
+
+    A file that could shrink would let one holder raise SIGBUS in another.
+    """
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except OSError as error:
+        os.close(fd)
+        raise OutOfMemoryError(f"no memory for {size} bytes of {name}: {error}") from error
+    return fd
+
+
+def advise_huge_pages(mapping: mmap.mmap) -> None:
+    """Ask for transparent huge pages, where the kernel offers them for shared memory."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+
+
+class Window:
+    """A run of physical memory: one memfd, mapped by the GPU and by whoever is handed the descriptor.
+
+    Parameters
+    ----------
+    domain : Domain
+        VRAM, or system memory on the bus.
+    address : int
+        VRAM physical address or bus address of the first byte, a multiple of 2 MiB.
+    size : int
+        Bytes, a multiple of 4 KiB.
+
+    Attributes
+    ----------
+    fd : int
+        The sealed memfd.
+    memory : memoryview
+        A CPU mapping of the whole window, made at first use.
+    """
+
+    def __init__(self, domain: Domain, address: int, size: int) -> None:
+        if size <= 0 or size % mmap.PAGESIZE or address % WINDOW_ALIGNMENT:
+            raise InvalidValueError(f"a window of {size} bytes at {address:#x} is not page-aligned")
+        self.domain = domain
+        self.address = address
+        self.size = size
+        self.fd = sealed_memfd(f"logv-{domain.name.lower()}", size)
+        self._memory: memoryview | None = None
+
+    def __repr__(self) -> str:
+        return f"<Window {self.domain.name} {self.address:#x}+{self.size:#x}>"
+
+    @property
+    def memory(self) -> memoryview:
+        """The window's bytes (format ``B``, writable)."""
+        if self._memory is None:
+            mapping = mmap.mmap(self.fd, self.size)
+            advise_huge_pages(mapping)
+            self._memory = memoryview(mapping)
+        return self._memory
+
+    def close(self) -> None:
+        """Give up the descriptor and this object's mapping; views that others took keep theirs."""
+        self._memory = None
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
