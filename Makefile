@@ -11,7 +11,7 @@ STAMP := $(VENV)/.built
 SOURCES := $(shell find src -name '*.py' -path '*/hw/*' -o -name '*.pyx' -o -name '*.pxd' ! -name '_hw.pxd' -o -name '*.h') \
 	setup.py pyproject.toml
 
-.PHONY: demo test test-all coverage lint format bench ptx debug clean help
+.PHONY: demo test test-all lint format bench ptx debug clean help
 
 help:
 	@sed -n 's/^#: *//p' $(MAKEFILE_LIST)
@@ -22,25 +22,21 @@ demo: $(STAMP)
 
 #: make test      the tests, on this Python
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-#: make test-all  the tests on every supported Python that this machine has
+#: make test-all  the tests on every other supported Python that this machine has
 test-all:
-	@./scripts/pythons | while read -r python; do \
+	@./scripts/pythons "$(PYTHON)" | while read -r python; do \
 		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 		echo "== Python $$version"; \
 		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$version </dev/null || exit 1; \
 	done
 
-#: make coverage  the tests again, with line coverage of the pure-Python layers (at least 90 %)
-coverage: $(STAMP)
-	$(BIN)/python -m pytest -q --cov=logv --cov-report=term --cov-fail-under=90
-
 #: make lint      ruff, cython-lint, mypy --strict, import-linter
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint src
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint src
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -128,13 +128,28 @@ class Batch(Protocol):
     before it are undone, those after it are not tried, and its error is raised.
     """
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        """Start collecting calls."""
+        ...
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-    def mem_alloc(self, size: int, domain: Domain = Domain.VRAM) -> Pending[Memory]: ...
-    def mem_map(self, memory: int | Pending[Memory]) -> Pending[memoryview]: ...
-    def vspace_new(self) -> Pending[int]: ...
+    ) -> None:
+        """Carry the calls out, unless the block raised."""
+        ...
+
+    def mem_alloc(self, size: int, domain: Domain = Domain.VRAM) -> Pending[Memory]:
+        """See :meth:`Driver.mem_alloc`."""
+        ...
+
+    def mem_map(self, memory: int | Pending[Memory]) -> Pending[memoryview]:
+        """See :meth:`Driver.mem_map`."""
+        ...
+
+    def vspace_new(self) -> Pending[int]:
+        """See :meth:`Driver.vspace_new`."""
+        ...
+
     def vspace_map(
         self,
         vspace: int | Pending[int],
@@ -143,12 +158,23 @@ class Batch(Protocol):
         offset: int = 0,
         size: int | None = None,
         writable: bool = True,
-    ) -> Pending[int]: ...
-    def chan_new(self, vspace: int | Pending[int]) -> Pending[Channel]: ...
+    ) -> Pending[int]:
+        """See :meth:`Driver.vspace_map`."""
+        ...
+
+    def chan_new(self, vspace: int | Pending[int]) -> Pending[Channel]:
+        """See :meth:`Driver.chan_new`."""
+        ...
+
     def fifo_init_ib(
         self, channel: int | Pending[Channel], ring: int | Pending[int], entries: int
-    ) -> Pending[None]: ...
-    def obj_eng_new(self, channel: int | Pending[Channel], engine_class: int) -> Pending[None]: ...
+    ) -> Pending[None]:
+        """See :meth:`Driver.fifo_init_ib`."""
+        ...
+
+    def obj_eng_new(self, channel: int | Pending[Channel], engine_class: int) -> Pending[None]:
+        """See :meth:`Driver.obj_eng_new`."""
+        ...
 
 
 class Driver(Protocol):
@@ -238,5 +264,3 @@ class Driver(Protocol):
     def close(self) -> None:
         """Return everything this process holds. Closing twice is harmless."""
         ...
-
-

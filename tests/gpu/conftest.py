@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
-from gpu_rig import Rig, rig
+from tests.gpu.gpu_rig import Rig, rig
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ class Space:
 
     def write_pte(self, va: int, physical: int, flags: int = 0, valid: int = 1) -> None:
         """Write one 4 KiB PTE, making the directories above it."""
-        table, path = self.pdb, ()
+        table = self.pdb
+        path: tuple[int, ...] = ()
         for field, size in (
             (dev_mmu.NV_MMU_VER2_VA_PDE3, 8),
             (dev_mmu.NV_MMU_VER2_VA_PDE2, 8),
@@ -283,7 +284,13 @@ LINEAR = (
 
 
 def copy(
-    target: int, source: int, size: int, *, lines: int = 1, pitches: tuple[int, int] = (0, 0), flags: int = LINEAR
+    target: int,
+    source: int,
+    size: int,
+    *,
+    lines: int = 1,
+    pitches: tuple[int, int] = (0, 0),
+    flags: int = LINEAR,
 ) -> bytes:
     """Encode a copy; `pitches` are source's and target's."""
     if lines > 1:

@@ -3,10 +3,12 @@
 import os
 import struct
 import time
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from gpu_rig import BASE, COMPUTE, Channel, Rig, Space, launch, method, qmd, rig
+from tests.gpu.gpu_rig import BASE, COMPUTE, READ_ONLY_BASE, Channel, Rig, Space, launch, method, qmd, rig
 
 from logv.hw import clc7c0, clc7c0qmd, dev_ram
 from logv.hw.software_gpu import APERTURE_VA_BITS
@@ -130,17 +132,17 @@ class _Kernels:
         self.memory[start : start + len(parameters)] = parameters
         return BASE + at, clc7c0qmd.CONSTANT_BANK0_PARAMETERS + len(parameters)
 
-    def qmd(self, text: str, parameters: bytes, at: int = _QMD, **options: object) -> bytes:
+    def qmd(self, text: str, parameters: bytes, at: int = _QMD, **options: Any) -> bytes:
         bank = self.bank(parameters, _BANK + 4 * (at - _QMD))
-        data = qmd(self.program(text), bank0=bank, **options)  # type: ignore[arg-type]
+        data = qmd(self.program(text), bank0=bank, **options)
         self.memory[at : at + len(data)] = data
         return launch(BASE + at)
 
-    def run(self, text: str, parameters: bytes = b"", **options: object) -> Fault:
+    def run(self, text: str, parameters: bytes = b"", **options: Any) -> Fault:
         self.channel.run(self.qmd(text, parameters, **options))
         return self.channel.fault()
 
-    def array(self, count: int, offset: int = _DATA) -> np.ndarray:
+    def array(self, count: int, offset: int = _DATA) -> npt.NDArray[np.uint32]:
         return np.frombuffer(self.memory, np.uint32, count, offset)
 
 
@@ -167,9 +169,7 @@ def test_launch(kernels: _Kernels) -> None:
 def test_launch_resumes_where_the_qmd_says(kernels: _Kernels) -> None:
     """The QMD's resume fields name the first block to run."""
     n = 1024
-    fault = kernels.run(
-        _SCALE, _scale(n), grid=(4, 1, 1), block=(256, 1, 1), CTA_RASTER_WIDTH_RESUME=3
-    )
+    fault = kernels.run(_SCALE, _scale(n), grid=(4, 1, 1), block=(256, 1, 1), CTA_RASTER_WIDTH_RESUME=3)
     assert fault is Fault.NONE
     assert not kernels.array(n)[:768].any()
     assert np.array_equal(kernels.array(n)[768:], np.arange(768, n, dtype=np.uint32) * 3)
@@ -263,7 +263,10 @@ def test_a_kernel_that_writes_outside_faults(kernels: _Kernels, address: int, ac
     assert kernels.channel.fault_address() == address
     assert kernels.channel.word(dev_ram.NOTIFIER_ACCESS) == access
     assert kernels.channel.text(dev_ram.NOTIFIER_KERNEL, dev_ram.NOTIFIER_KERNEL__SIZE) == "poke"
-    assert _Kernels(kernels.rig, kernels.space, neighbour).run(_SCALE, _scale(64), block=(64, 1, 1)) is Fault.NONE
+    assert (
+        _Kernels(kernels.rig, kernels.space, neighbour).run(_SCALE, _scale(64), block=(64, 1, 1))
+        is Fault.NONE
+    )
     assert kernels.array(64).tolist() == [3 * i for i in range(64)]
 
 
@@ -280,8 +283,6 @@ def test_wild_addresses_never_leave_the_aperture(kernels: _Kernels, address: int
 
 def test_a_read_only_page_faults_on_write(kernels: _Kernels) -> None:
     """Kernels see the PTE's read-only bit."""
-    from gpu_rig import READ_ONLY_BASE
-
     assert kernels.run(_POKE, struct.pack("<Q", READ_ONLY_BASE + 8)) is Fault.MMU_FAULT
     assert kernels.channel.fault_address() == READ_ONLY_BASE + 8
     assert kernels.channel.word(dev_ram.NOTIFIER_ACCESS) == 2
@@ -401,9 +402,7 @@ def test_a_long_kernel_yields_to_other_channels(kernels: _Kernels) -> None:
     n = 1 << 31
     kernels.run(_SCALE, _scale(4), grid=(4, 1, 1), block=(1, 1, 1))  # compiled, so that it starts at once
     release, value = kernels.channel.release()
-    kernels.channel.submit(
-        kernels.qmd(_SCALE, _scale(4), grid=(n - 1, 1, 1), block=(1, 1, 1)), release
-    )
+    kernels.channel.submit(kernels.qmd(_SCALE, _scale(4), grid=(n - 1, 1, 1), block=(1, 1, 1)), release)
     short.run()
     short.run()
     assert short.fault() is Fault.NONE

@@ -3,9 +3,9 @@
 import os
 
 import pytest
-from gpu_rig import BASE, COPY, LINEAR, READ_ONLY_BASE, SYSTEM_BASE, Rig, copy, method
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.gpu.gpu_rig import BASE, COPY, LINEAR, READ_ONLY_BASE, SYSTEM_BASE, Rig, copy, method
 
 from logv.hw import clc7b5, dev_ram
 from logv.uapi import Fault
@@ -22,9 +22,9 @@ def _remap(components: list[int], size: int) -> int:
 
 
 def _fill(target: int, count: int, constants: tuple[int, int], components: list[int], size: int) -> bytes:
-    return method(
-        COPY, clc7b5.NVC7B5_SET_REMAP_CONST_A, *constants, _remap(components, size)
-    ) + copy(target, 0, count, flags=LINEAR | clc7b5.NVC7B5_LAUNCH_DMA_REMAP_ENABLE.encode(1))
+    return method(COPY, clc7b5.NVC7B5_SET_REMAP_CONST_A, *constants, _remap(components, size)) + copy(
+        target, 0, count, flags=LINEAR | clc7b5.NVC7B5_LAUNCH_DMA_REMAP_ENABLE.encode(1)
+    )
 
 
 def test_copies_of_any_offset_and_length(gpu_rig: Rig) -> None:

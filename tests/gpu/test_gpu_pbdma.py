@@ -4,7 +4,7 @@ import struct
 import time
 
 import pytest
-from gpu_rig import (
+from tests.gpu.gpu_rig import (
     BASE,
     COMPUTE,
     COPY,
@@ -106,7 +106,9 @@ def test_method_kinds(gpu_rig: Rig) -> None:
         method(0, clc56f.NVC56F_SEM_PAYLOAD_LO, 1, 2, 7, kind=same),
         immediate(0, clc56f.NVC56F_SEM_PAYLOAD_HI, 5),
         method(
-            0, clc56f.NVC56F_SEM_EXECUTE, _operation(clc56f.NVC56F_SEM_EXECUTE_OPERATION_RELEASE, PAYLOAD_SIZE=1)
+            0,
+            clc56f.NVC56F_SEM_EXECUTE,
+            _operation(clc56f.NVC56F_SEM_EXECUTE_OPERATION_RELEASE, PAYLOAD_SIZE=1),
         ),
     )
     assert channel.fault() is Fault.NONE

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 from posix.types cimport pid_t
 
@@ -12,7 +12,7 @@ from logv.gpu._channel cimport (
 )
 from logv.gpu._state cimport (
     BANK0_BYTES, PROGRAM_SLOTS, STEP_BLOCKED, STEP_OK, STEP_YIELD, Channel, Gpu, Launch, Program, VSpace,
-    load64, pthread_mutex_lock, pthread_mutex_unlock,
+    load64, qmd_field, pthread_mutex_lock, pthread_mutex_unlock,
 )
 
 
@@ -37,6 +37,8 @@ cdef enum:
     LAUNCH_RUNS = 2
     # A range of blocks is cut so that it takes about this long: the grain of yielding and of stopping.
     RANGE_NS = 250_000
+    # The fields of RELEASE1 lie this many words after those of RELEASE0.
+    RELEASE_WORDS = 4
 
 
 cdef void install_guard() noexcept nogil:
@@ -50,11 +52,6 @@ cdef void enter_engine_thread() noexcept nogil:
 
 cdef void interrupt_kernel(Gpu *gpu) noexcept nogil:
     logv_guard_interrupt(gpu.engine_tid)
-
-
-cdef inline uint64_t _qmd(const uint32_t *qmd, uint32_t low, uint32_t high) noexcept nogil:
-    """Bits high:low of the whole structure; a field lies within one 32-bit word."""
-    return (qmd[low >> 5] >> (low & 31)) & ((<uint64_t> 1 << (high - low + 1)) - 1)
 
 
 cdef Program *find_program(VSpace *space, uint64_t address, const uint32_t *block) noexcept nogil:
@@ -89,11 +86,11 @@ cdef int _schedule(Gpu *gpu, Channel *channel, uint64_t address) noexcept nogil:
     launch.qmd_address = address
     if mmu_read(&space.mmu, address, launch.qmd, _hw.NVC7C0_QMDV03_00__SIZE) != FP_OK:
         return channel_mmu_fault(gpu, channel)
-    if _qmd(qmd, _hw.NVC7C0_QMDV03_00_QMD_MAJOR_VERSION__LOW, _hw.NVC7C0_QMDV03_00_QMD_MAJOR_VERSION__HIGH) != 3:
+    if qmd_field(qmd, _hw.NVC7C0_QMDV03_00_QMD_MAJOR_VERSION) != 3:
         return _bad_launch(gpu, channel, b"the QMD's major version is not 3")
-    launch.block[0] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION0__LOW, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION0__HIGH)
-    launch.block[1] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION1__LOW, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION1__HIGH)
-    launch.block[2] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION2__LOW, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION2__HIGH)
+    launch.block[0] = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION0)
+    launch.block[1] = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION1)
+    launch.block[2] = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CTA_THREAD_DIMENSION2)
     if (
         launch.block[0] == 0 or launch.block[0] > _hw.MAX_BLOCK_DIM_X
         or launch.block[1] == 0 or launch.block[1] > _hw.MAX_BLOCK_DIM_Y
@@ -101,32 +98,32 @@ cdef int _schedule(Gpu *gpu, Channel *channel, uint64_t address) noexcept nogil:
         or launch.block[0] * launch.block[1] * launch.block[2] > _hw.MAX_THREADS_PER_BLOCK
     ):
         return _bad_launch(gpu, channel, b"impossible block dimensions")
-    launch.grid[0] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH__HIGH)
-    launch.grid[1] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT__HIGH)
-    launch.grid[2] = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH__HIGH)
+    launch.grid[0] = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH)
+    launch.grid[1] = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT)
+    launch.grid[2] = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH)
     if launch.grid[0] == 0 or launch.grid[0] > _hw.MAX_GRID_DIM_X or launch.grid[1] == 0 or launch.grid[2] == 0:
         return _bad_launch(gpu, channel, b"impossible grid dimensions")
     launch.blocks = <uint64_t> launch.grid[0] * launch.grid[1] * launch.grid[2]
-    width = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH_RESUME__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH_RESUME__HIGH)
-    height = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT_RESUME__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT_RESUME__HIGH)
-    launch.next_block = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH_RESUME__LOW, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH_RESUME__HIGH)
+    width = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_WIDTH_RESUME)
+    height = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_HEIGHT_RESUME)
+    launch.next_block = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CTA_RASTER_DEPTH_RESUME)
     launch.next_block = width + launch.grid[0] * (height + launch.grid[1] * launch.next_block)
     if launch.next_block >= launch.blocks:
         return _bad_launch(gpu, channel, b"the resume position lies outside the grid")
-    launch.shared_bytes = _qmd(qmd, _hw.NVC7C0_QMDV03_00_SHARED_MEMORY_SIZE__LOW, _hw.NVC7C0_QMDV03_00_SHARED_MEMORY_SIZE__HIGH)
+    launch.shared_bytes = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_SHARED_MEMORY_SIZE)
     if launch.shared_bytes > _hw.MAX_SHARED_MEMORY_PER_BLOCK:
         return _bad_launch(gpu, channel, b"too much shared memory")
     launch.bank0_bytes = 0
-    if _qmd(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_VALID0__LOW, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_VALID0__HIGH):
-        bank_address = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_LOWER0__LOW, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_LOWER0__HIGH)
-        bank_address |= _qmd(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_UPPER0__LOW, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_UPPER0__HIGH) << 32
-        size = _qmd(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_SIZE_SHIFTED4_0__LOW, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_SIZE_SHIFTED4_0__HIGH) << 4
+    if qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_VALID0):
+        bank_address = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_LOWER0)
+        bank_address |= qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_ADDR_UPPER0) << 32
+        size = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_CONSTANT_BUFFER_SIZE_SHIFTED4_0) << 4
         size = min(size, <uint64_t> BANK0_BYTES)
         # Copied once: what the guest does to the bank afterwards does not reach a running kernel.
         if mmu_read(&space.mmu, bank_address, launch.bank0, size) != FP_OK:
             return channel_mmu_fault(gpu, channel)
         launch.bank0_bytes = <uint32_t> size
-    if _qmd(qmd, _hw.NVC7C0_QMDV03_00_INVALIDATE_INSTRUCTION_CACHE__LOW, _hw.NVC7C0_QMDV03_00_INVALIDATE_INSTRUCTION_CACHE__HIGH):
+    if qmd_field(qmd, _hw.NVC7C0_QMDV03_00_INVALIDATE_INSTRUCTION_CACHE):
         forget_programs(space)
     launch.active = LAUNCH_WAITS
     return STEP_OK
@@ -136,9 +133,9 @@ cdef int _find(Gpu *gpu, Channel *channel) noexcept nogil:
     """Find the launch's compiled program, or ask the service thread for it."""
     cdef Launch *launch = &channel.launch
     cdef const uint32_t *qmd = launch.qmd
-    cdef uint64_t address = _qmd(qmd, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_LOWER__LOW, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_LOWER__HIGH)
+    cdef uint64_t address = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_LOWER)
     cdef Program *program
-    address |= _qmd(qmd, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_UPPER__LOW, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_UPPER__HIGH) << 32
+    address |= qmd_field(qmd, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_UPPER) << 32
     program = find_program(&gpu.vspaces[channel.vspace], address, launch.block)
     if program.code == NULL:
         channel.program_wait = 1
@@ -164,18 +161,17 @@ cdef void _clean_arenas(Gpu *gpu, Channel *channel, uint64_t shared, uint64_t sc
     gpu.scratch_dirty = max(gpu.scratch_dirty, scratch)
 
 
-cdef int _release(Gpu *gpu, Channel *channel, uint32_t offset) noexcept nogil:
-    """Carry out RELEASE0 (offset 0) or RELEASE1 (offset: the distance of its fields) of the QMD."""
-    cdef const uint32_t *qmd = channel.launch.qmd
+cdef int _release(Gpu *gpu, Channel *channel, const uint32_t *qmd) noexcept nogil:
+    """Carry out RELEASE0 of `qmd`, or RELEASE1 if `qmd` is advanced by the distance of the two."""
     cdef uint64_t address, payload, structure
-    if not _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_ENABLE__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_ENABLE__HIGH + offset):
+    if not qmd_field(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_ENABLE):
         return STEP_OK
-    address = _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_LOWER__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_LOWER__HIGH + offset)
-    address |= _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_UPPER__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_UPPER__HIGH + offset) << 32
-    payload = _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_LOWER__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_LOWER__HIGH + offset)
-    if _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD64B__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD64B__HIGH + offset):
-        payload |= _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_UPPER__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_UPPER__HIGH + offset) << 32
-    structure = _qmd(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_STRUCTURE_SIZE__LOW + offset, _hw.NVC7C0_QMDV03_00_RELEASE0_STRUCTURE_SIZE__HIGH + offset)
+    address = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_LOWER)
+    address |= qmd_field(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_ADDRESS_UPPER) << 32
+    payload = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_LOWER)
+    if qmd_field(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD64B):
+        payload |= qmd_field(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_PAYLOAD_UPPER) << 32
+    structure = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_RELEASE0_STRUCTURE_SIZE)
     return release_semaphore(
         gpu, channel, address, payload,
         1 if structure == _hw.NVC7C0_QMDV03_00_RELEASE_STRUCTURE_SIZE_ONE_WORD else 2,
@@ -188,17 +184,16 @@ cdef int _complete(Gpu *gpu, Channel *channel) noexcept nogil:
     cdef int step
     gpu.ports[channel.port].launches += 1
     channel.launch.active = 0
-    step = _release(gpu, channel, 0)
+    step = _release(gpu, channel, qmd)
     if step == STEP_OK:
-        step = _release(gpu, channel, _hw.NVC7C0_QMDV03_00_RELEASE1_ENABLE__LOW - _hw.NVC7C0_QMDV03_00_RELEASE0_ENABLE__LOW)
+        step = _release(gpu, channel, qmd + RELEASE_WORDS)
     if (
         step == STEP_OK
-        and _qmd(qmd, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ENABLE__LOW, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ENABLE__HIGH)
-        and _qmd(qmd, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ACTION__LOW, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ACTION__HIGH)
+        and qmd_field(qmd, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ENABLE)
+        and qmd_field(qmd, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ACTION)
         == _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ACTION_QMD_SCHEDULE
     ):
-        step = _schedule(gpu, channel, _qmd(qmd, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_POINTER__LOW,
-                                            _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_POINTER__HIGH) << 8)
+        step = _schedule(gpu, channel, qmd_field(qmd, _hw.NVC7C0_QMDV03_00_DEPENDENT_QMD0_POINTER) << 8)
     return step
 
 
@@ -295,10 +290,12 @@ cdef int _report_semaphore(Gpu *gpu, Channel *channel, uint32_t data) noexcept n
 cdef int compute_method(Gpu *gpu, Channel *channel, uint32_t method, uint32_t data) noexcept nogil:
     cdef uint32_t *methods = channel.compute_methods
     cdef uint64_t address
+    cdef int64_t inline_qmd
     if method == _hw.NVC7C0_LOAD_INLINE_DATA:
         return _upload_word(gpu, channel, data)
-    if _hw.NVC7C0_LOAD_INLINE_QMD_DATA <= method < _hw.NVC7C0_LOAD_INLINE_QMD_DATA + 4 * _hw.NVC7C0_LOAD_INLINE_QMD_DATA__COUNT:
-        address = (load64(&methods[_hw.NVC7C0_SET_INLINE_QMD_ADDRESS_A >> 2]) << 8) + (method - _hw.NVC7C0_LOAD_INLINE_QMD_DATA)
+    inline_qmd = <int64_t> method - _hw.NVC7C0_LOAD_INLINE_QMD_DATA
+    if 0 <= inline_qmd < 4 * _hw.NVC7C0_LOAD_INLINE_QMD_DATA__COUNT:
+        address = (load64(&methods[_hw.NVC7C0_SET_INLINE_QMD_ADDRESS_A >> 2]) << 8) + inline_qmd
         if mmu_write(&gpu.vspaces[channel.vspace].mmu, address, &data, 4) != FP_OK:
             return channel_mmu_fault(gpu, channel)
         return STEP_OK
@@ -313,7 +310,8 @@ cdef int compute_method(Gpu *gpu, Channel *channel, uint32_t method, uint32_t da
             return _schedule(gpu, channel, address)
     elif method == _hw.NVC7C0_LAUNCH_DMA:
         channel.upload.address = load64(&methods[_hw.NVC7C0_OFFSET_OUT_UPPER >> 2]) & ((<uint64_t> 1 << 49) - 1)
-        channel.upload.remaining = <uint64_t> methods[_hw.NVC7C0_LINE_LENGTH_IN >> 2] * methods[_hw.NVC7C0_LINE_COUNT >> 2]
+        channel.upload.remaining = methods[_hw.NVC7C0_LINE_LENGTH_IN >> 2]
+        channel.upload.remaining *= methods[_hw.NVC7C0_LINE_COUNT >> 2]
     elif method == _hw.NVC7C0_SET_REPORT_SEMAPHORE_D:
         return _report_semaphore(gpu, channel, data)
     elif method in (_hw.NVC7C0_INVALIDATE_SHADER_CACHES, _hw.NVC7C0_INVALIDATE_SHADER_CACHES_NO_WFI):

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from logv cimport _hw
@@ -9,17 +9,13 @@ from logv.gpu._channel cimport (
     FAULT_BAD_COPY, FAULT_BAD_METHOD, FAULT_PRIVILEGED, channel_fault, channel_interrupt, channel_mmu_fault,
     release_semaphore,
 )
-from logv.gpu._state cimport STEP_OK, Channel, Copy, Gpu, load64
+from logv.gpu._state cimport STEP_OK, Channel, Copy, Gpu, field, load64
 
 cdef enum:
     # Bounds how long the address space's lock is held: about a millisecond of memory bandwidth.
     CHUNK_BYTES = 4 << 20
     # The same bound for copies of many short lines, which cost a translation each.
     CHUNK_LINES = 16384
-
-
-cdef inline uint32_t _field(uint32_t data, uint32_t low, uint32_t high) noexcept nogil:
-    return (data >> low) & <uint32_t> ((<uint64_t> 1 << (high - low + 1)) - 1)
 
 
 cdef inline uint64_t _address(const uint32_t *methods, uint32_t upper) noexcept nogil:
@@ -30,10 +26,8 @@ cdef inline uint64_t _address(const uint32_t *methods, uint32_t upper) noexcept 
 cdef bint _take_pattern(Copy *copy, const uint32_t *methods) noexcept nogil:
     """Turn the remap methods into the bytes of one element; False if they ask for more than a fill."""
     cdef uint32_t components = methods[_hw.NVC7B5_SET_REMAP_COMPONENTS >> 2]
-    cdef uint32_t size = _field(components, _hw.NVC7B5_SET_REMAP_COMPONENTS_COMPONENT_SIZE__LOW,
-                                _hw.NVC7B5_SET_REMAP_COMPONENTS_COMPONENT_SIZE__HIGH) + 1
-    cdef uint32_t count = _field(components, _hw.NVC7B5_SET_REMAP_COMPONENTS_NUM_DST_COMPONENTS__LOW,
-                                 _hw.NVC7B5_SET_REMAP_COMPONENTS_NUM_DST_COMPONENTS__HIGH) + 1
+    cdef uint32_t size = field(components, _hw.NVC7B5_SET_REMAP_COMPONENTS_COMPONENT_SIZE) + 1
+    cdef uint32_t count = field(components, _hw.NVC7B5_SET_REMAP_COMPONENTS_NUM_DST_COMPONENTS) + 1
     cdef uint32_t i, source
     for i in range(count):
         source = (components >> (4 * i)) & 7
@@ -55,15 +49,12 @@ cdef int _launch(Gpu *gpu, Channel *channel, uint32_t data) noexcept nogil:
     if data & ((1 << _hw.NVC7B5_LAUNCH_DMA_SRC_TYPE__LOW) | (1 << _hw.NVC7B5_LAUNCH_DMA_DST_TYPE__LOW)):
         # Physical addresses know no address space: they would be the way into other VMs' memory.
         return channel_fault(gpu, channel, FAULT_PRIVILEGED, _hw.NVC7B5_LAUNCH_DMA, 0, NULL)
-    if _field(data, _hw.NVC7B5_LAUNCH_DMA_DATA_TRANSFER_TYPE__LOW,
-              _hw.NVC7B5_LAUNCH_DMA_DATA_TRANSFER_TYPE__HIGH) == _hw.NVC7B5_LAUNCH_DMA_DATA_TRANSFER_TYPE_NONE:
+    if field(data, _hw.NVC7B5_LAUNCH_DMA_DATA_TRANSFER_TYPE) == _hw.NVC7B5_LAUNCH_DMA_DATA_TRANSFER_TYPE_NONE:
         copy.lines = 0
         copy.active = 1
         return STEP_OK
-    pitch_source = _field(data, _hw.NVC7B5_LAUNCH_DMA_SRC_MEMORY_LAYOUT__LOW,
-                          _hw.NVC7B5_LAUNCH_DMA_SRC_MEMORY_LAYOUT__HIGH)
-    pitch_target = _field(data, _hw.NVC7B5_LAUNCH_DMA_DST_MEMORY_LAYOUT__LOW,
-                          _hw.NVC7B5_LAUNCH_DMA_DST_MEMORY_LAYOUT__HIGH)
+    pitch_source = field(data, _hw.NVC7B5_LAUNCH_DMA_SRC_MEMORY_LAYOUT)
+    pitch_target = field(data, _hw.NVC7B5_LAUNCH_DMA_DST_MEMORY_LAYOUT)
     copy.is_fill = (data >> _hw.NVC7B5_LAUNCH_DMA_REMAP_ENABLE__LOW) & 1
     if not pitch_target or not (pitch_source or copy.is_fill):
         return channel_fault(gpu, channel, FAULT_BAD_COPY, _hw.NVC7B5_LAUNCH_DMA, 0,
@@ -93,8 +84,7 @@ cdef int _launch(Gpu *gpu, Channel *channel, uint32_t data) noexcept nogil:
 cdef int _finish(Gpu *gpu, Channel *channel) noexcept nogil:
     cdef const uint32_t *methods = channel.copy_methods
     cdef uint32_t data = methods[_hw.NVC7B5_LAUNCH_DMA >> 2]
-    cdef uint32_t kind = _field(data, _hw.NVC7B5_LAUNCH_DMA_SEMAPHORE_TYPE__LOW,
-                                _hw.NVC7B5_LAUNCH_DMA_SEMAPHORE_TYPE__HIGH)
+    cdef uint32_t kind = field(data, _hw.NVC7B5_LAUNCH_DMA_SEMAPHORE_TYPE)
     cdef uint64_t payload = methods[_hw.NVC7B5_SET_SEMAPHORE_PAYLOAD >> 2]
     cdef bint four_words = kind == _hw.NVC7B5_LAUNCH_DMA_SEMAPHORE_TYPE_RELEASE_FOUR_WORD_SEMAPHORE
     cdef int step = STEP_OK
@@ -104,8 +94,7 @@ cdef int _finish(Gpu *gpu, Channel *channel) noexcept nogil:
             payload |= <uint64_t> methods[_hw.NVC7B5_SET_SEMAPHORE_PAYLOAD_UPPER >> 2] << 32
         step = release_semaphore(gpu, channel, _address(methods, _hw.NVC7B5_SET_SEMAPHORE_A), payload,
                                  2 if four_words else 1, four_words)
-    if step == STEP_OK and _field(data, _hw.NVC7B5_LAUNCH_DMA_INTERRUPT_TYPE__LOW,
-                                  _hw.NVC7B5_LAUNCH_DMA_INTERRUPT_TYPE__HIGH):
+    if step == STEP_OK and field(data, _hw.NVC7B5_LAUNCH_DMA_INTERRUPT_TYPE):
         channel_interrupt(gpu, channel)
     return step
 

@@ -8,25 +8,20 @@ checked where it is read (``_pbdma``, ``_copy_engine``, ``_compute_engine``).
 import os
 import select
 
-from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from logv cimport _hw
 from logv._fastpath cimport (
-    FP_OK, Span, doorbell_sleeping, gp_pending, idle_step, load_acquire32, load_acquire64, mmu_init,
-    mmu_invalidate, mmu_range, mmu_read, now_ns, store_release32,
+    FP_OK, load_acquire32, load_acquire64, mmu_init, mmu_invalidate, mmu_read, now_ns, store_release32,
 )
-from logv.gpu._channel cimport (
-    FAULT_BAD_PROGRAM, channel_fault, logv_count,
-)
-from logv.gpu._compute_engine cimport (
-    enter_engine_thread, find_program, forget_programs, install_guard, interrupt_kernel,
-)
-from logv.gpu._pbdma cimport channel_run
+from logv.gpu._channel cimport FAULT_BAD_PROGRAM, channel_fault
+from logv.gpu._compute_engine cimport find_program, forget_programs, interrupt_kernel
+from logv.gpu._memory cimport HostMemory, drop_arena, make_arena, release_aperture, reserve_aperture
+from logv.gpu._scheduler cimport drain, lock_gpu, run_engine, signal
 from logv.gpu._state cimport (
-    MAX_PORTS, METHOD_WORDS, PROGRAM_LIMIT, PROGRAM_SLOTS, STEP_BLOCKED, Channel, Gpu, Port, Program, VSpace,
+    MAX_PORTS, METHOD_WORDS, PROGRAM_LIMIT, PROGRAM_SLOTS, Channel, Gpu, Port, Program, VSpace,
     kernel_t, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
 
@@ -35,32 +30,8 @@ from logv.hw.clc7b5 import AMPERE_DMA_COPY_A, AMPERE_DMA_COPY_B
 from logv.hw.clc7c0 import ADA_COMPUTE_A, AMPERE_COMPUTE_A, AMPERE_COMPUTE_B
 
 
-cdef extern from "<sys/mman.h>" nogil:
-    void *mmap(void *, size_t, int, int, int, int64_t)
-    int munmap(void *, size_t)
-    int madvise(void *, size_t, int)
-    enum:
-        PROT_NONE
-        PROT_READ
-        PROT_WRITE
-        MAP_SHARED
-        MAP_PRIVATE
-        MAP_FIXED
-        MAP_ANONYMOUS
-        MAP_NORESERVE
-        MADV_HUGEPAGE
-    void *MAP_FAILED
-
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t, size_t)
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        uint32_t u32
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_wait(int, epoll_event *, int, int)
 
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
@@ -72,172 +43,18 @@ cdef extern from "<poll.h>" nogil:
         POLLIN
 
 cdef extern from "<unistd.h>" nogil:
-    ssize_t read(int, void *, size_t)
-    ssize_t write(int, const void *, size_t)
     int usleep(unsigned int)
 
-cdef extern from "<sched.h>" nogil:
-    int sched_yield()
-
-cdef extern from *:
-    """
-    #include <sys/syscall.h>
-    #include <unistd.h>
-    static inline pid_t logv_gettid(void) { return (pid_t)syscall(SYS_gettid); }
-    """
-    int logv_gettid() nogil
-
 cdef enum:
-    # Host address space reserved for each kind of physical memory; nothing is committed.
-    PHYSICAL_BITS = 40
-    HUGE_PAGE = 2 << 20
-    EVENTS = 64
-    SPANS = 256
-    # While a channel waits on a semaphore that a CPU may write without ringing, the engine looks this
-    # often.
-    ACQUIRE_LOOK_MS = 1
+    SCRATCH_GUARD = 2 << 20
     # How long stop_channel waits for a block range to end by itself.
     STOP_GRACE_US = 2000
     STOP_POLL_US = 50
     WATCHDOG_LOOK_MS = 500
 
-cdef uint64_t PHYSICAL_BYTES = <uint64_t> 1 << PHYSICAL_BITS
-cdef uint64_t APERTURE_BYTES = <uint64_t> 1 << _hw.APERTURE_VA_BITS
+
 cdef uint64_t GUARD_BYTES = <uint64_t> 1 << _hw.APERTURE_GUARD_BITS
 cdef uint64_t SHARED_BYTES = <uint64_t> 1 << _hw.SHARED_ARENA_BITS
-
-
-cdef uint8_t *_reserve(uint64_t size) except NULL:
-    """Reserve host address space, 2 MiB aligned, without access and without commitment."""
-    cdef void *at = mmap(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    cdef uint64_t aligned
-    if at == MAP_FAILED:
-        raise OutOfMemoryError(f"cannot reserve {size} bytes of address space; is RLIMIT_AS (ulimit -v) set?")
-    aligned = (<uint64_t> at + HUGE_PAGE - 1) & ~<uint64_t> (HUGE_PAGE - 1)
-    if aligned > <uint64_t> at:
-        munmap(at, aligned - <uint64_t> at)
-    if aligned + size < <uint64_t> at + size + HUGE_PAGE:
-        munmap(<void *> (aligned + size), <uint64_t> at + HUGE_PAGE - aligned)
-    return <uint8_t *> aligned
-
-
-cdef void _drain(int fd) noexcept nogil:
-    cdef uint64_t value
-    read(fd, &value, 8)
-
-
-cdef void _signal(int fd) noexcept nogil:
-    cdef uint64_t one = 1
-    write(fd, &one, 8)
-
-
-cdef void _lock(Gpu *gpu) noexcept nogil:
-    """Take the GPU's lock from a Python thread; the engine steps back while anyone is counted here."""
-    logv_count(&gpu.want_lock, 1)
-    pthread_mutex_lock(&gpu.lock)
-    logv_count(&gpu.want_lock, -1)
-
-
-cdef void _lock_space(VSpace *space) noexcept nogil:
-    pthread_mutex_lock(&space.lock)
-
-
-cdef bint _runnable(Gpu *gpu, uint32_t index) noexcept nogil:
-    cdef Channel *channel = &gpu.channels[index]
-    if not channel.enabled or channel.faulted or channel.stopping or channel.program_wait:
-        return False
-    return (
-        channel.launch.active != 0 or channel.copy.active != 0 or channel.acquiring != 0
-        or channel.segment_words != 0 or gp_pending(&gpu.slots[index]) != 0
-    )
-
-
-cdef bint _waits_for_memory(Gpu *gpu) noexcept nogil:
-    """Is there a channel that only a look at memory can set going again?"""
-    cdef uint32_t i
-    for i in range(gpu.runlist_count):
-        if _runnable(gpu, gpu.runlist[i]):
-            return True
-    return False
-
-
-cdef void _post_request(Gpu *gpu, uint32_t index) noexcept nogil:
-    """Hand a channel's missing program to the service thread. Needs the GPU's lock."""
-    gpu.channels[index].program_wait = 2
-    gpu.requests[gpu.request_count] = index
-    gpu.request_count += 1
-    _signal(gpu.service_fd)
-
-
-cdef uint64_t _pass(Gpu *gpu) noexcept nogil:
-    """Give each channel of the runlist one turn; return how much was done."""
-    cdef uint64_t progress = 0
-    cdef uint32_t i = 0, index
-    cdef int step
-    pthread_mutex_lock(&gpu.lock)
-    while i < gpu.runlist_count and not load_acquire32(&gpu.stop):
-        index = gpu.runlist[i]
-        i += 1
-        if not _runnable(gpu, index):
-            continue
-        gpu.current = index
-        pthread_mutex_unlock(&gpu.lock)
-        step = channel_run(gpu, &gpu.channels[index], now_ns() + gpu.timeslice_ns, &progress)
-        # Let those in who wait: a mutex alone would mostly go back to this thread.
-        while load_acquire32(&gpu.want_lock):
-            sched_yield()
-        pthread_mutex_lock(&gpu.lock)
-        gpu.current = -1
-        if step == STEP_BLOCKED and gpu.channels[index].program_wait == 1:
-            _post_request(gpu, index)
-    pthread_mutex_unlock(&gpu.lock)
-    return progress
-
-
-cdef void _say_sleeping(Gpu *gpu, uint32_t sleeping) noexcept nogil:
-    """Tell every client whether it must ring. Needs the GPU's lock."""
-    cdef uint32_t i
-    for i in range(MAX_PORTS):
-        if gpu.ports[i].page_count:
-            doorbell_sleeping(gpu.ports[i].pages, sleeping)
-
-
-cdef bint _sleep(Gpu *gpu) noexcept nogil:
-    """Sleep until somebody rings, or it is time to look at semaphores; return whether somebody rang."""
-    cdef epoll_event events[EVENTS]
-    cdef int count = 1, i, timeout
-    cdef bint work = False
-    cdef uint32_t j
-    pthread_mutex_lock(&gpu.lock)
-    _say_sleeping(gpu, 1)
-    # Each flag was followed by a full fence: a submitter that did not see it is seen here.
-    for j in range(gpu.runlist_count):
-        if gp_pending(&gpu.slots[gpu.runlist[j]]) and _runnable(gpu, gpu.runlist[j]) and not gpu.channels[gpu.runlist[j]].acquiring:
-            work = True
-            break
-    timeout = ACQUIRE_LOOK_MS if _waits_for_memory(gpu) else -1
-    pthread_mutex_unlock(&gpu.lock)
-    if not work:
-        gpu.sleeps += 1
-        count = epoll_wait(gpu.epoll_fd, events, EVENTS, timeout)
-        for i in range(max(count, 0)):
-            _drain(<int> events[i].data.u32)
-        install_guard()
-    pthread_mutex_lock(&gpu.lock)
-    _say_sleeping(gpu, 0)
-    pthread_mutex_unlock(&gpu.lock)
-    return count > 0
-
-
-cdef void _run(Gpu *gpu) noexcept nogil:
-    cdef uint64_t idle_since = now_ns()
-    gpu.engine_tid = logv_gettid()
-    enter_engine_thread()
-    while not load_acquire32(&gpu.stop):
-        if _pass(gpu):
-            idle_since = now_ns()
-        elif idle_step(idle_since) and _sleep(gpu):
-            idle_since = now_ns()
 
 
 cdef class Engine:
@@ -252,12 +69,9 @@ cdef class Engine:
     """
 
     cdef Gpu gpu
-    cdef uint64_t space_bytes
+    cdef HostMemory memory
     cdef list kernels        # per address space: id -> (compiled kernel, name) its programs point into
     cdef object epoll
-    cdef dict windows        # (system, address) -> (size, fd)
-    cdef dict extents        # (vspace, address) -> host mappings used
-    cdef uint64_t extent_total
 
     def __cinit__(self, uint64_t watchdog_ns, uint64_t timeslice_ns):
         cdef int i
@@ -279,44 +93,23 @@ cdef class Engine:
 
     def __init__(self, uint64_t watchdog_ns, uint64_t timeslice_ns):
         cdef Gpu *gpu = &self.gpu
-        cdef uint8_t *at
         self.kernels = [{} for _ in range(_hw.MAX_VSPACES)]
-        self.windows = {}
-        self.extents = {}
-        self.extent_total = 0
-        self.space_bytes = APERTURE_BYTES + 2 * GUARD_BYTES
-        gpu.memory.vram = _reserve(PHYSICAL_BYTES)
-        gpu.memory.vram_size = PHYSICAL_BYTES
-        gpu.memory.system = _reserve(PHYSICAL_BYTES)
-        gpu.memory.system_size = PHYSICAL_BYTES
-        at = _reserve(SHARED_BYTES + 2 * GUARD_BYTES)
-        gpu.shared_arena = self._commit(at + GUARD_BYTES, SHARED_BYTES)
-        at = _reserve(_hw.MAX_SCRATCH_BYTES + 2 * HUGE_PAGE)
-        gpu.scratch_arena = self._commit(at + HUGE_PAGE, _hw.MAX_SCRATCH_BYTES)
+        self.memory = HostMemory()
+        gpu.shared_arena = make_arena(SHARED_BYTES, GUARD_BYTES)
+        gpu.scratch_arena = make_arena(_hw.MAX_SCRATCH_BYTES, SCRATCH_GUARD)
         gpu.control_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         gpu.service_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.epoll = select.epoll()
         gpu.epoll_fd = self.epoll.fileno()
         self.epoll.register(gpu.control_fd, select.EPOLLIN)
 
-    cdef uint8_t *_commit(self, uint8_t *at, uint64_t size) except NULL:
-        cdef void *done = mmap(at, size, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0)
-        if done == MAP_FAILED:
-            raise OutOfMemoryError(f"no memory for {size} bytes of the engine's arenas")
-        return at
-
     def __dealloc__(self):
         cdef Gpu *gpu = &self.gpu
         cdef int i
-        if gpu.memory.vram != NULL:
-            munmap(gpu.memory.vram, PHYSICAL_BYTES)
-        if gpu.memory.system != NULL:
-            munmap(gpu.memory.system, PHYSICAL_BYTES)
         if gpu.shared_arena != NULL:
-            munmap(gpu.shared_arena - GUARD_BYTES, SHARED_BYTES + 2 * GUARD_BYTES)
+            drop_arena(gpu.shared_arena, SHARED_BYTES, GUARD_BYTES)
         if gpu.scratch_arena != NULL:
-            munmap(gpu.scratch_arena - HUGE_PAGE, _hw.MAX_SCRATCH_BYTES + 2 * HUGE_PAGE)
+            drop_arena(gpu.scratch_arena, _hw.MAX_SCRATCH_BYTES, SCRATCH_GUARD)
         if gpu.vspaces != NULL:
             for i in range(_hw.MAX_VSPACES):
                 self._drop_space(&gpu.vspaces[i])
@@ -333,7 +126,7 @@ cdef class Engine:
 
     cdef void _drop_space(self, VSpace *space) noexcept:
         if space.aperture != NULL:
-            munmap(space.aperture - GUARD_BYTES, APERTURE_BYTES + 2 * GUARD_BYTES)
+            release_aperture(space.aperture)
             space.aperture = NULL
         free(space.programs)
         space.programs = NULL
@@ -343,13 +136,13 @@ cdef class Engine:
     def run(self):
         """Run channels until :meth:`stop`; the body of the engine thread."""
         with nogil:
-            _run(&self.gpu)
+            run_engine(&self.gpu)
 
     def stop(self):
         """Make :meth:`run` and :meth:`next_request` return, whatever a kernel is doing."""
         store_release32(&self.gpu.stop, 1)
-        _signal(self.gpu.control_fd)
-        _signal(self.gpu.service_fd)
+        signal(self.gpu.control_fd)
+        signal(self.gpu.service_fd)
         if self.gpu.engine_tid and self.gpu.current >= 0:
             self._let_go(self.gpu.current)
 
@@ -370,19 +163,11 @@ cdef class Engine:
 
     def map_window(self, bint system, uint64_t address, uint64_t size, int fd):
         """Map a window's memfd at its physical address."""
-        cdef uint8_t *base = self.gpu.memory.system if system else self.gpu.memory.vram
-        if address % HUGE_PAGE or size == 0 or size > PHYSICAL_BYTES or address > PHYSICAL_BYTES - size:
-            raise InvalidValueError(f"a window cannot lie at {address:#x}+{size:#x}")
-        if mmap(base + address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED:
-            raise OutOfMemoryError(f"cannot map a window of {size} bytes (error {errno})")
-        madvise(base + address, size, MADV_HUGEPAGE)
-        self.windows[bool(system), address] = (size, fd)
+        self.memory.map_window(system, address, size, fd)
 
     def unmap_window(self, bint system, uint64_t address):
         """Take a window's memory away; nothing may be mapped from it any more."""
-        cdef uint8_t *base = self.gpu.memory.system if system else self.gpu.memory.vram
-        cdef uint64_t size = self.windows.pop((bool(system), address))[0]
-        mmap(base + address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0)
+        self.memory.unmap_window(system, address)
 
     def attach_vspace(self, uint64_t pdb):
         """Reserve an aperture for the page tables at VRAM address `pdb`; return the address space's id."""
@@ -398,12 +183,12 @@ cdef class Engine:
         if space.programs == NULL:
             raise OutOfMemoryError("no memory for an address space's program table")
         try:
-            space.aperture = _reserve(self.space_bytes) + GUARD_BYTES
+            space.aperture = reserve_aperture()
         except OutOfMemoryError:
             free(space.programs)
             space.programs = NULL
             raise
-        mmu_init(&space.mmu, &self.gpu.memory, pdb)
+        mmu_init(&space.mmu, &self.memory.physical, pdb)
         space.program_count = 0
         space.generation += 1
         space.attached = 1
@@ -415,18 +200,17 @@ cdef class Engine:
         if space.channels:
             raise InvalidValueError(f"address space {index} still has {space.channels} channels")
         with nogil:
-            _lock_space(space)
+            pthread_mutex_lock(&space.lock)
             space.attached = 0
             pthread_mutex_unlock(&space.lock)
-            _lock(&self.gpu)
+            lock_gpu(&self.gpu)
             if self.gpu.arena_vspace == index:
                 # The next owner of this number must not pass for the one whose data the arenas hold.
                 self.gpu.arena_vspace = -1
             pthread_mutex_unlock(&self.gpu.lock)
         self._drop_space(space)
         self.kernels[index] = {}
-        for key in [key for key in self.extents if key[0] == index]:
-            self.extent_total -= self.extents.pop(key)
+        self.memory.forget(index)
 
     cdef VSpace *_space(self, uint32_t index) except NULL:
         if index >= _hw.MAX_VSPACES or not self.gpu.vspaces[index].attached:
@@ -439,59 +223,13 @@ cdef class Engine:
         Returns when nothing uses the old translations any more.
         """
         cdef VSpace *space = self._space(index)
-        cdef uint64_t end = min(address + size, APERTURE_BYTES)
-        if address + size < address or address > APERTURE_BYTES:
-            raise InvalidValueError(f"{address:#x}+{size:#x} is not a range of addresses")
         with nogil:
-            _lock_space(space)
+            pthread_mutex_lock(&space.lock)
             mmu_invalidate(&space.mmu)
         try:
-            self._mirror(index, space, address, end)
+            self.memory.mirror(index, space, address, size)
         finally:
             pthread_mutex_unlock(&space.lock)
-
-    cdef int _mirror(self, uint32_t index, VSpace *space, uint64_t address, uint64_t end) except -1:
-        cdef Span spans[SPANS]
-        cdef Py_ssize_t count = 0, i
-        cdef uint64_t covered = 0, at = address, total = 0
-        self.extent_total -= self.extents.pop((index, address), 0)
-        if end <= address:
-            return 0
-        if self._hide(space, address, end) != 0:
-            raise OutOfMemoryError("the host's limit of memory mappings is reached (vm.max_map_count)")
-        while at < end:
-            mmu_range(&space.mmu, at, end - at, 0, spans, SPANS, &count, &covered)
-            for i in range(count):
-                total += 1
-                if self.extent_total + total > _hw.MAX_APERTURE_EXTENTS or self._show(space, &spans[i]) != 0:
-                    self._hide(space, address, end)
-                    raise OutOfMemoryError(
-                        f"the host mappings for GPU address spaces are used up ({_hw.MAX_APERTURE_EXTENTS}); "
-                        "map fewer, larger buffer objects"
-                    )
-            if covered == 0:
-                break
-            at += covered
-        if total:
-            self.extents[index, address] = total
-            self.extent_total += total
-        return 0
-
-    cdef int _hide(self, VSpace *space, uint64_t address, uint64_t end) noexcept:
-        return -1 if mmap(space.aperture + address, end - address, PROT_NONE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED else 0
-
-    cdef int _show(self, VSpace *space, Span *span) except -2:
-        cdef int protection = PROT_READ if span.read_only else PROT_READ | PROT_WRITE
-        cdef uint64_t start, size
-        for (system, start), (size, fd) in self.windows.items():
-            if system == bool(span.system) and start <= span.physical and span.physical + span.length <= start + size:
-                if mmap(space.aperture + span.va, span.length, protection, MAP_SHARED | MAP_FIXED, fd,
-                        <int64_t> (span.physical - start)) == MAP_FAILED:
-                    return -1
-                madvise(space.aperture + span.va, span.length, MADV_HUGEPAGE)
-                return 0
-        raise InvalidValueError(f"a PTE leads to {span.physical:#x}, where no window is")
 
     def aperture(self, uint32_t index):
         """Return the host address of an address space's GPU virtual address 0."""
@@ -511,21 +249,21 @@ cdef class Engine:
             raise ExhaustedError(f"all {MAX_PORTS} ports of the GPU are in use")
         self.epoll.register(doorbell_fd, select.EPOLLIN)
         with nogil:
-            _lock(&self.gpu)
+            lock_gpu(&self.gpu)
             memset(port, 0, sizeof(Port))
             port.pages = &pages[0]
             port.doorbell_fd = doorbell_fd
             port.page_count = <uint32_t> (pages.shape[0] // _hw.USERD_PAGE_SIZE)
             pthread_mutex_unlock(&self.gpu.lock)
         # An engine that sleeps has not put up its flag here yet.
-        _signal(self.gpu.control_fd)
+        signal(self.gpu.control_fd)
         return i
 
     def remove_port(self, uint32_t index):
         """Forget a port none of whose channels is bound any more."""
         self.epoll.unregister(self.gpu.ports[index].doorbell_fd)
         with nogil:
-            _lock(&self.gpu)
+            lock_gpu(&self.gpu)
             self.gpu.ports[index].page_count = 0
             pthread_mutex_unlock(&self.gpu.lock)
 
@@ -578,7 +316,7 @@ cdef class Engine:
             if methods == NULL:
                 raise OutOfMemoryError("no memory for an engine object")
         with nogil:
-            _lock(&self.gpu)
+            lock_gpu(&self.gpu)
             if copy:
                 channel.allow_copy = engine_class
                 channel.copy_methods = methods if methods != NULL else channel.copy_methods
@@ -595,12 +333,12 @@ cdef class Engine:
         if ring & 7:
             raise InvalidValueError(f"the ring at {ring:#x} is not 8-byte aligned")
         with nogil:
-            _lock(&self.gpu)
+            lock_gpu(&self.gpu)
             channel.ring = ring
             self.gpu.slots[index].mask = entries - 1
             channel.enabled = 1
             pthread_mutex_unlock(&self.gpu.lock)
-        _signal(self.gpu.control_fd)
+        signal(self.gpu.control_fd)
 
     cdef void _let_go(self, int64_t index) noexcept:
         """Wait until the engine does not run channel `index`; interrupt its kernel if it lasts."""
@@ -608,7 +346,7 @@ cdef class Engine:
         with nogil:
             store_release32(&self.gpu.channels[index].stopping, 1)
             while True:
-                _lock(&self.gpu)
+                lock_gpu(&self.gpu)
                 if self.gpu.current != index:
                     break
                 pthread_mutex_unlock(&self.gpu.lock)
@@ -627,7 +365,7 @@ cdef class Engine:
                 raise InvalidValueError(f"channel {index} is still on the runlist")
         self._let_go(index)
         with nogil:
-            _lock(&self.gpu)
+            lock_gpu(&self.gpu)
             channel.enabled = 0
             for i in range(self.gpu.request_count):
                 if self.gpu.requests[i] != index:
@@ -652,12 +390,12 @@ cdef class Engine:
             self._channel(order[i])
             copy[i] = order[i]
         with nogil:
-            _lock(&self.gpu)
+            lock_gpu(&self.gpu)
             for i in range(count):
                 self.gpu.runlist[i] = copy[i]
             self.gpu.runlist_count = count
             pthread_mutex_unlock(&self.gpu.lock)
-        _signal(self.gpu.control_fd)
+        signal(self.gpu.control_fd)
 
     # Programs: the service thread's side
 
@@ -681,7 +419,7 @@ cdef class Engine:
         waiting.events = POLLIN
         with nogil:
             while not found and not load_acquire32(&self.gpu.stop):
-                _lock(&self.gpu)
+                lock_gpu(&self.gpu)
                 if self.gpu.request_count:
                     found = True
                     self.gpu.request_count -= 1
@@ -696,7 +434,7 @@ cdef class Engine:
                 pthread_mutex_unlock(&self.gpu.lock)
                 if not found:
                     if poll(&waiting, 1, WATCHDOG_LOOK_MS) > 0:
-                        _drain(self.gpu.service_fd)
+                        drain(self.gpu.service_fd)
                     self._watch()
         if not found:
             return None
@@ -719,7 +457,7 @@ cdef class Engine:
         while total < _hw.MAX_PROGRAM_BYTES:
             length = 4096 - (address & 4095)
             with nogil:
-                _lock_space(space)
+                pthread_mutex_lock(&space.lock)
                 status = FP_OK - 1
                 if space.attached and space.generation == generation:
                     status = mmu_read(&space.mmu, address, page, length)
@@ -763,7 +501,7 @@ cdef class Engine:
         kept_name = kept[id(kernel)][1]
         text = kept_name
         with nogil:
-            _lock_space(space)
+            pthread_mutex_lock(&space.lock)
             if space.program_count >= PROGRAM_LIMIT:
                 forget_programs(space)
             slot = find_program(space, address, dimensions)
@@ -778,11 +516,11 @@ cdef class Engine:
             slot.name = text
             slot.code = <kernel_t> <void *> code
             pthread_mutex_unlock(&space.lock)
-            _lock(&self.gpu)
+            lock_gpu(&self.gpu)
             if self.gpu.serials[index] == serial and self.gpu.channels[index].program_wait == 2:
                 self.gpu.channels[index].program_wait = 0
             pthread_mutex_unlock(&self.gpu.lock)
-        _signal(self.gpu.control_fd)
+        signal(self.gpu.control_fd)
 
     def refuse_program(self, asked, bytes message):
         """Stop the channel that asked, with the compiler's message in its error notifier."""
@@ -790,7 +528,7 @@ cdef class Engine:
         cdef Channel *channel = &self.gpu.channels[index]
         cdef const char *text = message
         with nogil:
-            _lock(&self.gpu)
+            lock_gpu(&self.gpu)
             if self.gpu.serials[index] == serial and channel.program_wait == 2:
                 channel.program_wait = 0
                 channel_fault(&self.gpu, channel, FAULT_BAD_PROGRAM, channel.launch.qmd_address, 0, text)

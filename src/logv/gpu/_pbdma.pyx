@@ -12,8 +12,8 @@ from logv.gpu._channel cimport (
 from logv.gpu._compute_engine cimport compute_method, launch_step
 from logv.gpu._copy_engine cimport copy_method, copy_step
 from logv.gpu._state cimport (
-    CLASS_COMPUTE, CLASS_COPY, STEP_BLOCKED, STEP_FAULT, STEP_IDLE, STEP_OK, STEP_YIELD, Channel, Gpu, VSpace,
-    pthread_mutex_lock, pthread_mutex_unlock,
+    CLASS_COMPUTE, CLASS_COPY, STEP_BLOCKED, STEP_IDLE, STEP_OK, STEP_YIELD, Channel, Gpu, VSpace,
+    field, pthread_mutex_lock, pthread_mutex_unlock,
 )
 
 cdef enum:
@@ -29,10 +29,6 @@ cdef enum:
     SEM_EXECUTE = 4
 
 
-cdef inline uint32_t _field(uint32_t data, uint32_t low, uint32_t high) noexcept nogil:
-    return (data >> low) & <uint32_t> ((<uint64_t> 1 << (high - low + 1)) - 1)
-
-
 cdef bint _acquired(uint32_t operation, uint64_t value, uint64_t payload, bint wide) noexcept nogil:
     if operation == _hw.NVC56F_SEM_EXECUTE_OPERATION_ACQUIRE:
         return value == payload
@@ -46,7 +42,8 @@ cdef bint _acquired(uint32_t operation, uint64_t value, uint64_t payload, bint w
     return (~(value | payload) & (~<uint64_t> 0 if wide else <uint64_t> 0xFFFFFFFF)) != 0
 
 
-cdef uint64_t _reduced(uint32_t operation, bint is_unsigned, uint64_t value, uint64_t payload, bint wide) noexcept nogil:
+cdef uint64_t _reduced(uint32_t operation, bint is_unsigned, uint64_t value, uint64_t payload,
+                       bint wide) noexcept nogil:
     cdef int64_t signed_value = <int64_t> value if wide else <int32_t> value
     cdef int64_t signed_payload = <int64_t> payload if wide else <int32_t> payload
     if operation == _hw.NVC56F_SEM_EXECUTE_REDUCTION_IMIN:
@@ -80,13 +77,14 @@ cdef inline bint _swap(uint8_t *target, uint64_t seen, uint64_t value, bint wide
 cdef int _semaphore(Gpu *gpu, Channel *channel) noexcept nogil:
     """Carry out SEM_EXECUTE, or try a failed acquire again."""
     cdef uint32_t execute = channel.semaphore[SEM_EXECUTE]
-    cdef uint32_t operation = _field(execute, _hw.NVC56F_SEM_EXECUTE_OPERATION__LOW, _hw.NVC56F_SEM_EXECUTE_OPERATION__HIGH)
-    cdef bint wide = _field(execute, _hw.NVC56F_SEM_EXECUTE_PAYLOAD_SIZE__LOW, _hw.NVC56F_SEM_EXECUTE_PAYLOAD_SIZE__HIGH)
-    cdef uint64_t address = (<uint64_t> (channel.semaphore[SEM_ADDR_HI] & 0x1FFFF) << 32) | (channel.semaphore[SEM_ADDR_LO] & ~<uint32_t> 3)
+    cdef uint32_t operation = field(execute, _hw.NVC56F_SEM_EXECUTE_OPERATION)
+    cdef bint wide = field(execute, _hw.NVC56F_SEM_EXECUTE_PAYLOAD_SIZE)
+    cdef uint64_t address = <uint64_t> (channel.semaphore[SEM_ADDR_HI] & 0x1FFFF) << 32
     cdef uint64_t payload = channel.semaphore[SEM_PAYLOAD_LO]
     cdef uint64_t value, result
-    cdef uint32_t reduction, attempt
+    cdef uint32_t reduction, _attempt
     cdef uint8_t *target
+    address |= channel.semaphore[SEM_ADDR_LO] & ~<uint32_t> 3
     if wide:
         payload |= <uint64_t> channel.semaphore[SEM_PAYLOAD_HI] << 32
     if operation == _hw.NVC56F_SEM_EXECUTE_OPERATION_RELEASE:
@@ -96,7 +94,7 @@ cdef int _semaphore(Gpu *gpu, Channel *channel) noexcept nogil:
     if address & (7 if wide else 3) or operation > _hw.NVC56F_SEM_EXECUTE_OPERATION_REDUCTION:
         return channel_fault(gpu, channel, FAULT_BAD_SEMAPHORE, address, 0, NULL)
     if operation == _hw.NVC56F_SEM_EXECUTE_OPERATION_REDUCTION:
-        reduction = _field(execute, _hw.NVC56F_SEM_EXECUTE_REDUCTION__LOW, _hw.NVC56F_SEM_EXECUTE_REDUCTION__HIGH)
+        reduction = field(execute, _hw.NVC56F_SEM_EXECUTE_REDUCTION)
         target = mmu_translate(&gpu.vspaces[channel.vspace].mmu, address, ACCESS_WRITE)
         if target == NULL:
             return channel_mmu_fault(gpu, channel)
@@ -104,7 +102,7 @@ cdef int _semaphore(Gpu *gpu, Channel *channel) noexcept nogil:
             return channel_fault(gpu, channel, FAULT_BAD_SEMAPHORE, address, 0, NULL)
         # A CPU that keeps writing the word could keep this from ending: after that many tries the
         # reduction is tried again in the channel's next turn.
-        for attempt in range(64):
+        for _attempt in range(64):
             value = load_acquire64(<const uint64_t *> target) if wide else load_acquire32(<const uint32_t *> target)
             result = _reduced(reduction, execute >> _hw.NVC56F_SEM_EXECUTE_REDUCTION_FORMAT__LOW, value, payload, wide)
             if _swap(target, value, result, wide):
@@ -121,7 +119,7 @@ cdef int _semaphore(Gpu *gpu, Channel *channel) noexcept nogil:
 
 
 cdef int _set_object(Gpu *gpu, Channel *channel, uint32_t data) noexcept nogil:
-    cdef uint32_t engine_class = _field(data, _hw.NVC56F_SET_OBJECT_NVCLASS__LOW, _hw.NVC56F_SET_OBJECT_NVCLASS__HIGH)
+    cdef uint32_t engine_class = field(data, _hw.NVC56F_SET_OBJECT_NVCLASS)
     if channel.allow_copy == engine_class and engine_class:
         channel.bound_class[channel.subchannel] = CLASS_COPY
     elif channel.allow_compute == engine_class and engine_class:
@@ -147,7 +145,7 @@ cdef int _host_method(Gpu *gpu, Channel *channel, uint32_t method, uint32_t data
     if method in (_hw.NVC56F_NOP, _hw.NVC56F_WFI, _hw.NVC56F_MEM_OP_A, _hw.NVC56F_MEM_OP_B, _hw.NVC56F_MEM_OP_C):
         return STEP_OK
     if method == _hw.NVC56F_MEM_OP_D:
-        if _field(data, _hw.NVC56F_MEM_OP_D_OPERATION__LOW, _hw.NVC56F_MEM_OP_D_OPERATION__HIGH) != _hw.NVC56F_MEM_OP_D_OPERATION_MEMBAR:
+        if field(data, _hw.NVC56F_MEM_OP_D_OPERATION) != _hw.NVC56F_MEM_OP_D_OPERATION_MEMBAR:
             # TLB operations reach beyond the channel's own address space.
             return channel_fault(gpu, channel, FAULT_PRIVILEGED, method, 0, NULL)
         fence_full()
@@ -173,20 +171,22 @@ cdef int _method(Gpu *gpu, Channel *channel, uint32_t method, uint32_t data) noe
 
 cdef int _header(Gpu *gpu, Channel *channel, uint32_t word) noexcept nogil:
     """Take in a method header. Immediate data is carried out at once."""
-    cdef uint32_t kind = _field(word, _hw.NVC56F_DMA_SEC_OP__LOW, _hw.NVC56F_DMA_SEC_OP__HIGH)
+    cdef uint32_t kind = field(word, _hw.NVC56F_DMA_SEC_OP)
     if word == 0:
         return STEP_OK
-    channel.method = _field(word, _hw.NVC56F_DMA_METHOD_ADDRESS__LOW, _hw.NVC56F_DMA_METHOD_ADDRESS__HIGH) << 2
-    channel.subchannel = _field(word, _hw.NVC56F_DMA_METHOD_SUBCHANNEL__LOW, _hw.NVC56F_DMA_METHOD_SUBCHANNEL__HIGH)
+    channel.method = field(word, _hw.NVC56F_DMA_METHOD_ADDRESS) << 2
+    channel.subchannel = field(word, _hw.NVC56F_DMA_METHOD_SUBCHANNEL)
     channel.method_kind = kind
     if kind == _hw.NVC56F_DMA_SEC_OP_IMMD_DATA_METHOD:
-        return _method(gpu, channel, channel.method, _field(word, _hw.NVC56F_DMA_IMMD_DATA__LOW, _hw.NVC56F_DMA_IMMD_DATA__HIGH))
+        return _method(gpu, channel, channel.method, field(word, _hw.NVC56F_DMA_IMMD_DATA))
     if kind == _hw.NVC56F_DMA_SEC_OP_END_PB_SEGMENT:
         channel.segment_words = 0
         return STEP_OK
-    if kind not in (_hw.NVC56F_DMA_SEC_OP_INC_METHOD, _hw.NVC56F_DMA_SEC_OP_NON_INC_METHOD, _hw.NVC56F_DMA_SEC_OP_ONE_INC):
+    if kind not in (
+        _hw.NVC56F_DMA_SEC_OP_INC_METHOD, _hw.NVC56F_DMA_SEC_OP_NON_INC_METHOD, _hw.NVC56F_DMA_SEC_OP_ONE_INC,
+    ):
         return channel_fault(gpu, channel, FAULT_BAD_METHOD, word, 0, b"unknown kind of method header")
-    channel.method_left = _field(word, _hw.NVC56F_DMA_METHOD_COUNT__LOW, _hw.NVC56F_DMA_METHOD_COUNT__HIGH)
+    channel.method_left = field(word, _hw.NVC56F_DMA_METHOD_COUNT)
     return STEP_OK
 
 
@@ -238,15 +238,18 @@ cdef int _entry(Gpu *gpu, Channel *channel, PollSlot *slot) noexcept nogil:
     slot.get = (slot.get + 1) & slot.mask
     gp_publish(slot)
     gpu.ports[channel.port].submissions += 1
-    words = _field(entry[1], _hw.NVC56F_GP_ENTRY1_LENGTH__LOW, _hw.NVC56F_GP_ENTRY1_LENGTH__HIGH)
+    words = field(entry[1], _hw.NVC56F_GP_ENTRY1_LENGTH)
     if words == 0:
-        opcode = _field(entry[1], _hw.NVC56F_GP_ENTRY1_OPCODE__LOW, _hw.NVC56F_GP_ENTRY1_OPCODE__HIGH)
-        if opcode in (_hw.NVC56F_GP_ENTRY1_OPCODE_NOP, _hw.NVC56F_GP_ENTRY1_OPCODE_GP_CRC, _hw.NVC56F_GP_ENTRY1_OPCODE_PB_CRC):
+        opcode = field(entry[1], _hw.NVC56F_GP_ENTRY1_OPCODE)
+        if opcode in (
+            _hw.NVC56F_GP_ENTRY1_OPCODE_NOP, _hw.NVC56F_GP_ENTRY1_OPCODE_GP_CRC, _hw.NVC56F_GP_ENTRY1_OPCODE_PB_CRC,
+        ):
             return STEP_OK
-        return channel_fault(gpu, channel, FAULT_BAD_GP_ENTRY, channel.ring + 8 * <uint64_t> ((slot.get - 1) & slot.mask), 0, NULL)
+        return channel_fault(gpu, channel, FAULT_BAD_GP_ENTRY,
+                             channel.ring + 8 * <uint64_t> ((slot.get - 1) & slot.mask), 0, NULL)
     # Conditional fetch, subroutine level and sync wait change nothing here: entries are carried out
     # whole and in order.
-    channel.segment = (<uint64_t> _field(entry[1], _hw.NVC56F_GP_ENTRY1_GET_HI__LOW, _hw.NVC56F_GP_ENTRY1_GET_HI__HIGH) << 32) | (entry[0] & ~<uint32_t> 3)
+    channel.segment = (<uint64_t> field(entry[1], _hw.NVC56F_GP_ENTRY1_GET_HI) << 32) | (entry[0] & ~<uint32_t> 3)
     channel.segment_words = words
     return STEP_OK
 

@@ -8,7 +8,7 @@ Kernels run with neither: what they may touch is enforced by the CPU's own page 
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from logv._fastpath cimport Mmu, PhysicalMemory, PollSlot
+from logv._fastpath cimport Mmu, PollSlot
 from posix.types cimport pid_t
 from logv cimport _hw
 
@@ -141,7 +141,6 @@ cdef struct Channel:
     uint32_t *compute_methods
 
 cdef struct Gpu:
-    PhysicalMemory memory
     pthread_mutex_t lock
     uint32_t want_lock          # threads that wait for `lock`; the engine lets them go first
     uint32_t stop
@@ -173,6 +172,17 @@ cdef struct Gpu:
 
 cdef enum:
     MAX_PORTS = 256
+
+
+cdef inline uint32_t field(uint32_t word, uint32_t bits) noexcept nogil:
+    """A field of a 32-bit word; `bits` is a constant of ``_hw``: high << 16 | low."""
+    return (word >> (bits & 0xFFFF)) & <uint32_t> ((<uint64_t> 1 << ((bits >> 16) - (bits & 0xFFFF) + 1)) - 1)
+
+
+cdef inline uint64_t qmd_field(const uint32_t *qmd, uint32_t bits) noexcept nogil:
+    """A field of a QMD. Bits count over the whole structure; a field lies within one 32-bit word."""
+    cdef uint32_t low = bits & 0xFFFF
+    return (qmd[low >> 5] >> (low & 31)) & ((<uint64_t> 1 << ((bits >> 16) - low + 1)) - 1)
 
 
 cdef inline uint64_t load64(const uint32_t *high_low) noexcept nogil:

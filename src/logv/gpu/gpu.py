@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from logv import ptx
 from logv.errors import InvalidValueError, PtxError
 from logv.gpu._engine import Engine
-from logv.gpu.port import Port, PortCounters
+from logv.gpu.port import Port
 from logv.gpu.window import WINDOW_ALIGNMENT, Window
 from logv.hw.software_gpu import CHANNELS_PER_CLIENT
 from logv.uapi import Domain

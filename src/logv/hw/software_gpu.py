@@ -2,10 +2,10 @@
 
 # Kernels reach addresses below 2**APERTURE_VA_BITS: the part of the 49-bit address space that the GPU
 # mirrors into host address space. Engines that walk the page tables reach all 49 bits.
-APERTURE_VA_BITS = 38
+APERTURE_VA_BITS = 37
 # Unmapped bytes on each side of an aperture (and of the shared-memory arena). Compiled kernels mask the
 # uniform part of an address and may add an offset that is provably smaller than this.
-APERTURE_GUARD_BITS = 36
+APERTURE_GUARD_BITS = 35
 # The shared-memory arena: offsets are masked to this many bits.
 SHARED_ARENA_BITS = 18
 
@@ -27,9 +27,10 @@ MAX_PROGRAM_BYTES = 4 * 2**20
 # Different compiled kernels that one address space can keep alive: bounds the host memory they take.
 MAX_PROGRAMS_PER_VSPACE = 4096
 
-MAX_CHANNELS = 1024
-MAX_VSPACES = 128
-CHANNELS_PER_CLIENT = 256
+MAX_CHANNELS = 4096
+MAX_VSPACES = 512
+CHANNELS_PER_CLIENT = 128
+VSPACES_PER_CLIENT = 16
 MIN_GPFIFO_ENTRIES = 2
 MAX_GPFIFO_ENTRIES = 65536
 # Host mappings (not pages) that all apertures together may use; the kernel's default limit is 65,530.
