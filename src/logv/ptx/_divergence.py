@@ -1,0 +1,146 @@
+"""Which values may differ between the threads of a block."""
+
+from collections.abc import Iterable
+
+from logv.ptx._graph import Graph, Loop
+from logv.ptx._ir import Block, Value
+
+# Beyond this much work (branches times blocks) every merge is taken as divergent.
+_MAX_WORK = 1_000_000
+
+
+class Divergence:
+    """Divergent values of a function.
+
+    A value is uniform if all threads that compute it together get the same: functions of parameters
+    and block numbers, and loop counters that no divergent branch disturbs.
+
+    Parameters
+    ----------
+    graph : Graph
+    demoted : iterable of Value
+        Values to be taken as divergent in any case.
+
+    Attributes
+    ----------
+    divergent : set of Value
+    entangled : bool
+        Threads of a block may wait at different barriers at one time; every phi is divergent then.
+    """
+
+    def __init__(self, graph: Graph, demoted: Iterable[Value]) -> None:
+        self.divergent: set[Value] = set()
+        self.entangled = False
+        self._graph = graph
+        self._users: dict[Value, list[Value]] = {}
+        self._branches: dict[Value, list[Block]] = {}
+        self._pending: list[Value] = []
+        self._divergent_loops: set[Loop] = set()
+        self._loops_of: dict[Block, list[Loop]] = {}
+        for loop in graph.loops:
+            for block in loop.blocks:
+                self._loops_of.setdefault(block, []).append(loop)
+        self._reaches_barrier = self._barrier_reach()
+        self._work = 0
+        for block in graph.blocks:
+            for value in (*block.phis, *block.ops):
+                for arg in value.args:
+                    self._users.setdefault(arg, []).append(value)
+                if value.op in ("load", "atom") or (value.op == "special" and str(value.attr).startswith("tid")):
+                    self._mark(value)
+            if block.condition is not None:
+                self._branches.setdefault(block.condition, []).append(block)
+        for value in demoted:
+            self._mark(value)
+        if not graph.reducible:
+            self._give_up()
+        self._propagate()
+
+    def _mark(self, value: Value) -> None:
+        if value not in self.divergent:
+            self.divergent.add(value)
+            self._pending.append(value)
+
+    def _give_up(self) -> None:
+        for block in self._graph.blocks:
+            for phi in block.phis:
+                self._mark(phi)
+
+    def _propagate(self) -> None:
+        while self._pending:
+            value = self._pending.pop()
+            for user in self._users.get(value, ()):
+                if user.op != "store":
+                    self._mark(user)
+            for block in self._branches.get(value, ()):
+                self._diverge(block)
+
+    def _barrier_reach(self) -> set[Block]:
+        stack = [block for block in self._graph.blocks if block.terminator == "barrier"]
+        found = set(stack)
+        while stack:
+            for before in stack.pop().predecessors:
+                if before not in found:
+                    found.add(before)
+                    stack.append(before)
+        return found
+
+    def _diverge(self, branch: Block) -> None:
+        """Handle a branch that sends threads both ways."""
+        join = self._graph.post_dominator[branch.index]
+        labels = {successor: successor for successor in branch.successors}
+        pending = [successor for successor in labels if successor.index != join]
+        both_wait = all(successor in self._reaches_barrier for successor in labels)
+        while pending:
+            block = pending.pop()
+            self._work += 1
+            if block.terminator == "barrier" and both_wait and block is not branch:
+                self.entangled = True
+            label = labels[block]
+            for successor in block.successors:
+                known = labels.get(successor)
+                if known is None:
+                    labels[successor] = label
+                elif known is not label and known is not successor:
+                    labels[successor] = successor
+                    self._merge(successor)
+                elif known is not label:
+                    self._merge(successor)
+                    continue
+                else:
+                    continue
+                if successor.index != join:
+                    pending.append(successor)
+        if self._work > _MAX_WORK or self.entangled:
+            self._give_up()
+        for loop in self._loops_of.get(branch, ()):
+            self._check_exits(loop, branch)
+
+    def _merge(self, block: Block) -> None:
+        for phi in block.phis:
+            self._mark(phi)
+
+    def _check_exits(self, loop: Loop, branch: Block) -> None:
+        """Mark what a loop hands out if its threads may leave in different iterations."""
+        if loop in self._divergent_loops:
+            return
+        self._work += len(loop.blocks)
+        for block in loop.blocks:
+            leaves = any(successor not in loop.blocks for successor in block.successors)
+            if leaves and (block is branch or not self._together(loop, branch, block)):
+                break
+        else:
+            return
+        self._divergent_loops.add(loop)
+        for block in loop.blocks:
+            for value in (*block.phis, *block.ops):
+                users = [user.block for user in self._users.get(value, ())] + self._branches.get(value, [])
+                if any(user not in loop.blocks for user in users):
+                    self._mark(value)
+
+    def _together(self, loop: Loop, branch: Block, leaving: Block) -> bool:
+        """Whether the threads that parted at `branch` are together again at `leaving`."""
+        graph = self._graph
+        if graph.post_dominates(leaving, branch):
+            return True
+        return graph.dominates(leaving, branch)

@@ -1,0 +1,255 @@
+"""Writes a planned kernel as LLVM assembly.
+
+One function loops over blocks, regions and threads (z, y, x; x innermost). Block dimensions are
+constants.
+"""
+
+from dataclasses import dataclass
+
+from logv.ptx._ir import Value
+from logv.ptx._plan import Plan, RegionPlan
+from logv.ptx._regions import Region, RegionBuilder
+from logv.ptx._scratch import ScratchLayout
+from logv.ptx._threads import ThreadLoop
+from logv.ptx._writer import Writer
+from logv.ptx.module import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """LLVM assembly of one kernel, and the host memory that a block of it needs."""
+
+    text: str
+    scratch_bytes: int
+
+
+class Emitter:
+    """Writes one kernel.
+
+    Parameters
+    ----------
+    symbol : str
+        Name of the function.
+    entry : Entry
+    constants : bytes
+        Contents of constant memory.
+    block : tuple of int
+    builder : RegionBuilder
+    plan : Plan
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        entry: Entry,
+        constants: bytes,
+        block: tuple[int, int, int],
+        builder: RegionBuilder,
+        plan: Plan,
+    ) -> None:
+        self._symbol = symbol
+        self._entry = entry
+        self._constants = constants
+        self._block = block
+        self._builder = builder
+        self._plan = plan
+        self._scheduled = any(each.scheduled for each in plan.regions.values())
+        bits = max(8, 1 << (len(plan.regions) - 1).bit_length())
+        self._mask_type = f"i{bits}"
+        self._writer = Writer(block)
+        self._layout = ScratchLayout(entry, block, builder.classes, self._scheduled, len(constants))
+        self._metadata: list[str] = []
+        self._slots = {phi: f"%slot{index}" for index, phi in enumerate(sorted_counters(builder))}
+
+    def emit(self) -> Assembly:
+        """Return the assembly."""
+        writer = self._writer
+        for value in self._block_values():
+            writer.ranges.note(value)
+        for region, plan in self._plan.regions.items():
+            self._region(region, plan)
+        if self._scheduled:
+            self._scheduler()
+        body, writer.lines = writer.lines, []
+        self._block_level_values()
+        prologue, writer.lines = writer.lines, []
+        self._head()
+        head = writer.lines
+        constants = self._constants or b"\0"
+        text = [
+            f"@constants = internal constant [{len(constants)} x i8] c\"{_escape(constants)}\", align 64",
+            f"define i32 @{self._symbol}(ptr noalias %params, ptr noalias %global, ptr noalias %shared, "
+            "ptr noalias align 64 %scratch, ptr noalias %grid, i64 %begin, i64 %end) #0 {",
+            "entry:",
+            *head,
+            *_BLOCK_LOOP,
+            *prologue,
+            *self._scheduler_reset(),
+            "  br label %r0",
+            *body,
+            "block_next:",
+            "  %block_after = add i64 %block, 1",
+            "  br label %block_head",
+            "done:",
+            "  ret i32 0",
+            "trapped:",
+            "  ret i32 1",
+            "}",
+            writer.declarations.text(),
+            "attributes #0 = { nounwind }",
+            *self._metadata,
+        ]
+        return Assembly("\n".join(text) + "\n", self._layout.size)
+
+    def _head(self) -> None:
+        put = self._writer.put
+        self._writer.declarations.use("llvm.umax.i32", "i32", "i32, i32")
+        for axis, offset in zip("xyz", (0, 4, 8), strict=True):
+            put(f"%grid_{axis}_p = getelementptr i8, ptr %grid, i64 {offset}")
+            put(f"%grid_{axis} = load i32, ptr %grid_{axis}_p, align 4")
+            # A grid without blocks never gets here; this keeps the division below from trapping.
+            put(f"%grid_{axis}_n = call i32 @llvm.umax.i32(i32 %grid_{axis}, i32 1)")
+            put(f"%grid_{axis}_w = zext i32 %grid_{axis}_n to i64")
+        for (offset, kind), name in self._writer.parameters.items():
+            put(f"{name}_p = getelementptr i8, ptr %params, i64 {offset}")
+            put(f"{name} = load {kind}, ptr {name}_p, align 1")
+        for phi, slot in self._slots.items():
+            put(f"{slot} = alloca {phi.type}")
+            put(f"{slot}_next = alloca {phi.type}")
+        if self._scheduled:
+            put(f"%ready = alloca {self._mask_type}")
+            put(f"%arrived = alloca {self._mask_type}")
+            put(f"%ready_new = alloca {self._mask_type}")
+            put(f"%arrived_new = alloca {self._mask_type}")
+            put("%phase = alloca i16")
+
+    def _scheduler_reset(self) -> list[str]:
+        if not self._scheduled:
+            return []
+        return [
+            f"  store {self._mask_type} 0, ptr %ready",
+            f"  store {self._mask_type} 0, ptr %arrived",
+            "  store i16 0, ptr %phase",
+        ]
+
+    def _block_values(self) -> list[Value]:
+        block_level = self._builder.classes.block_level
+        return [value for block in self._builder.graph.blocks for value in block.ops if value in block_level]
+
+    def _block_level_values(self) -> None:
+        """Compute what depends on parameters and block number only, where some region uses it."""
+        values = self._block_values()
+        needed = {value for value in values if self._writer.named(value)}
+        for value in reversed(values):
+            if value in needed:
+                needed.update(value.args)
+        for value in values:
+            if value in needed:
+                self._writer.pure(value)
+
+    # -- regions ------------------------------------------------------------------------------------
+
+    def _region(self, region: Region, plan: RegionPlan) -> None:
+        writer = self._writer
+        prefix = f"r{region.index}"
+        writer.label(prefix)
+        for phi in region.start.phis:
+            if phi in self._slots:
+                moved = writer.let(f"load {phi.type}, ptr {self._slots[phi]}_next")
+                writer.put(f"store {phi.type} {moved}, ptr {self._slots[phi]}")
+        for value in region.scalar_ops:
+            if value.op == "slot":
+                assert isinstance(value.attr, Value)
+                writer.put(f"{writer.name(value)} = load {value.type}, ptr {self._slots[value.attr]}")
+            else:
+                writer.pure(value)
+        loop = ThreadLoop(writer, self._layout, self._block, region, plan, self._mask_type)
+        self._metadata += loop.emit()
+        if plan.steps:
+            writer.put(f"br label %{prefix}_s{region.blocks[0].index}")
+            self._scalar_way(plan, prefix)
+        else:
+            for value in plan.pending:
+                self._update(value)
+            writer.put("br label %dispatch")
+
+    def _update(self, value: Value) -> None:
+        suffix = "_next" if value.op == "pend" else ""
+        arg = value.args[0]
+        assert isinstance(value.attr, Value)
+        self._writer.put(f"store {arg.type} {self._writer.name(arg)}, ptr {self._slots[value.attr]}{suffix}")
+
+    def _scalar_way(self, plan: RegionPlan, prefix: str) -> None:
+        writer = self._writer
+        for block, step in plan.steps.items():
+            writer.label(f"{prefix}_s{block.index}")
+            for value in step.updates:
+                self._update(value)
+            if step.branch is not None:
+                condition, yes, no = step.branch
+                name = writer.name(condition)
+                writer.put(f"br i1 {name}, label %{prefix}_s{yes.index}, label %{prefix}_s{no.index}")
+            elif step.jump is not None:
+                writer.put(f"br label %{prefix}_s{step.jump.index}")
+            elif plan.scheduled:
+                writer.put("br label %dispatch")
+            elif step.target is not None:
+                writer.put(f"br label %r{step.target.index}")
+            else:
+                writer.put("br label %block_next")
+
+    def _scheduler(self) -> None:
+        """Run regions whose threads are ready; when there are none, let those at barriers pass."""
+        writer, kind = self._writer, self._mask_type
+        writer.label("dispatch")
+        ready = writer.let(f"load {kind}, ptr %ready")
+        idle = writer.let(f"icmp eq {kind} {ready}, 0")
+        writer.put(f"br i1 {idle}, label %release, label %pick")
+        writer.label("pick")
+        writer.declarations.use(f"llvm.cttz.{kind}", kind, f"{kind}, i1")
+        first = writer.let(f"call {kind} @llvm.cttz.{kind}({kind} {ready}, i1 true)")
+        less = writer.let(f"sub {kind} {ready}, 1")
+        rest = writer.let(f"and {kind} {ready}, {less}")
+        writer.put(f"store {kind} {rest}, ptr %ready")
+        cases = " ".join(
+            f"{kind} {region.index}, label %r{region.index}"
+            for region, plan in self._plan.regions.items()
+            if plan.masked
+        )
+        writer.put(f"switch {kind} {first}, label %block_next [ {cases} ]")
+        writer.label("release")
+        arrived = writer.let(f"load {kind}, ptr %arrived")
+        empty = writer.let(f"icmp eq {kind} {arrived}, 0")
+        writer.put(f"br i1 {empty}, label %block_next, label %advance")
+        writer.label("advance")
+        writer.put(f"store {kind} {arrived}, ptr %ready")
+        writer.put(f"store {kind} 0, ptr %arrived")
+        phase = writer.let("load i16, ptr %phase")
+        other = writer.let(f"xor i16 {phase}, 1")
+        writer.put(f"store i16 {other}, ptr %phase")
+        writer.put("br label %dispatch")
+
+
+_BLOCK_LOOP = [
+    "  br label %block_head",
+    "block_head:",
+    "  %block = phi i64 [ %begin, %entry ], [ %block_after, %block_next ]",
+    "  %block_more = icmp ult i64 %block, %end",
+    "  br i1 %block_more, label %block_body, label %done",
+    "block_body:",
+    "  %plane = udiv i64 %block, %grid_x_w",
+    "  %ctaid_x_w = urem i64 %block, %grid_x_w",
+    "  %ctaid_y_w = urem i64 %plane, %grid_y_w",
+    "  %ctaid_z_w = udiv i64 %plane, %grid_y_w",
+    *(f"  %ctaid_{axis} = trunc i64 %ctaid_{axis}_w to i32" for axis in "xyz"),
+]
+
+
+def sorted_counters(builder: RegionBuilder) -> list[Value]:
+    """Return the counters in the order of the text, so that the assembly is the same every time."""
+    counters = builder.classes.counters
+    return [phi for block in builder.graph.blocks for phi in block.phis if phi in counters]
+
+
+def _escape(data: bytes) -> str:
+    return "".join(f"\\{byte:02X}" for byte in data)

@@ -1,0 +1,83 @@
+"""PTX text to tokens."""
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from logv.errors import PtxError
+
+# An unterminated comment is taken to the end of the text at once: trying again at every "/*" would be
+# quadratic.
+_COMMENT = re.compile(r"//[^\n]*|/\*(?:.*?\*/|.*\Z)|\"[^\"\n]*\"", re.DOTALL)
+_TOKEN = re.compile(
+    r"""
+    (?P<number>0[fF][0-9a-fA-F]{8}\b|0[dD][0-9a-fA-F]{16}\b|0[xX][0-9a-fA-F]+U?\b|0[bB][01]+U?\b
+        |[0-9]+\.[0-9]*(?:[eE][+-]?[0-9]+)?|[0-9]+U?\b)
+  | (?P<string>"[^"\n]*")
+  | (?P<name>[%.$_A-Za-z](?:[%.$\w]|::)*)
+  | (?P<mark>[-+*=@!|,;:<>(){}\[\]])
+  | (?P<space>\s+)
+    """,
+    re.VERBOSE | re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word of PTX and where it stands (character position in the text)."""
+
+    kind: str
+    text: str
+    position: int
+
+
+def _blank(match: re.Match[str]) -> str:
+    text = match.group()
+    if text.startswith('"'):
+        return text
+    return re.sub(r"[^\n]", " ", text)
+
+
+class Lexer:
+    """The tokens of a PTX text.
+
+    Parameters
+    ----------
+    text : str
+        PTX.
+
+    Raises
+    ------
+    PtxError
+        A character that PTX does not know.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = _COMMENT.sub(_blank, text)
+        self._line_starts = [0, *(match.end() for match in re.finditer("\n", self.text))]
+        self.tokens = self._split()
+
+    def line(self, position: int) -> int:
+        """Return the 1-based line of a character position."""
+        return bisect_right(self._line_starts, position)
+
+    def excerpt(self, begin: int, end: int) -> str:
+        """Return the text between two positions on one line, shortened for a message."""
+        words = " ".join(self.text[begin : min(end, begin + 400)].split())
+        return words if len(words) <= 160 else words[:157] + "..."
+
+    def _split(self) -> list[Token]:
+        tokens: list[Token] = []
+        position, text = 0, self.text
+        while position < len(text):
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise PtxError(
+                    f"unexpected character {text[position]!r}",
+                    line=self.line(position),
+                    instruction=self.excerpt(position, position + 40),
+                )
+            if match.lastgroup != "space":
+                tokens.append(Token(str(match.lastgroup), match.group(), position))
+            position = match.end()
+        return tokens

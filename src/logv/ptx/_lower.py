@@ -1,0 +1,162 @@
+"""Lowers the statements of an entry to the intermediate representation: control flow and dispatch."""
+
+from collections.abc import Callable
+
+from logv.ptx import _lower_convert, _lower_float, _lower_integer, _lower_memory
+from logv.ptx._ir import Block, Function
+from logv.ptx._lowering import Lowering
+from logv.ptx._syntax import Immediate, Instruction, Label, Operand, Symbol
+from logv.ptx._types import SCALAR_TYPES
+from logv.ptx.module import Entry
+
+_Handler = Callable[[Lowering, Instruction], None]
+
+# Results go to registers only, so a guard can select between the new and the old value.
+_PURE: dict[str, _Handler] = {
+    **_lower_integer.HANDLERS,
+    **_lower_float.HANDLERS,
+    **_lower_convert.HANDLERS,
+}
+_EFFECTS: dict[str, _Handler] = _lower_memory.HANDLERS
+_BARRIERS = {("bar", "sync"), ("bar", "cta", "sync"), ("barrier", "sync"), ("barrier", "cta", "sync")}
+# Bounds what one instruction can be turned into by hostile text.
+_MAX_BRANCH_TARGETS = 4096
+
+
+def lower(entry: Entry, block: tuple[int, int, int] = (1, 1, 1)) -> Function:
+    """Return the entry in SSA form.
+
+    Parameters
+    ----------
+    entry : Entry
+    block : tuple of int
+        Block dimensions, which become constants.
+
+    Raises
+    ------
+    PtxError
+        An instruction that is malformed or not supported.
+    """
+    return _EntryLowering(entry, block).run()
+
+
+class _EntryLowering:
+    def __init__(self, entry: Entry, block: tuple[int, int, int]) -> None:
+        self._low = Lowering(entry, block)
+        self._entry = entry
+
+    def run(self) -> Function:
+        low = self._low
+        body = self._entry.body
+        for statement in body.statements:
+            if isinstance(statement, Label):
+                low.labels[statement.name] = low.new_block()
+        # The entry block stays empty, so that nothing branches to it.
+        self._begin(low.new_block())
+        for statement in body.statements:
+            if isinstance(statement, Label):
+                self._begin(low.labels[statement.name])
+            else:
+                self._instruction(statement)
+        low.block.terminator = "exit"
+        return low.finish(self._entry.name)
+
+    def _begin(self, block: Block) -> None:
+        self._low.jump(block)
+        self._low.block = block
+
+    def _instruction(self, instruction: Instruction) -> None:
+        low = self._low
+        opcode = instruction.opcode
+        if opcode == "div":
+            handler: _Handler | None = self._divide
+        else:
+            handler = _PURE.get(opcode)
+        if handler is not None:
+            if instruction.guard is not None:
+                low.guard = low.predicate(instruction, instruction.guard)
+            handler(low, instruction)
+            low.guard = None
+            return
+        handler = _EFFECTS.get(opcode) or self._control(instruction)
+        if instruction.guard is None:
+            handler(low, instruction)
+            return
+        condition = low.predicate(instruction, instruction.guard)
+        if opcode == "bra":
+            low.branch(condition, self._target(instruction), after := low.new_block())
+            low.block = after
+            return
+        taken, after = low.new_block(), low.new_block()
+        low.branch(condition, taken, after)
+        low.block = taken
+        handler(low, instruction)
+        self._begin(after)
+
+    @staticmethod
+    def _divide(low: Lowering, instruction: Instruction) -> None:
+        kinds = [SCALAR_TYPES[name] for name in instruction.modifiers if name in SCALAR_TYPES]
+        if kinds and kinds[0].floating:
+            _lower_float.divide_float(low, instruction)
+        else:
+            (kind,), _ = low.split(instruction, set(), 1)
+            _lower_integer.divide(low, instruction, kind)
+
+    def _control(self, instruction: Instruction) -> _Handler:
+        opcode = instruction.opcode
+        if opcode == "bra":
+            return self._branch
+        if opcode == "brx":
+            return self._indexed_branch
+        if opcode in ("ret", "exit", "trap"):
+            return self._leave
+        if (opcode, *(word for word in instruction.modifiers if word != "aligned")) in _BARRIERS:
+            return self._barrier
+        raise instruction.error(f"{'.'.join((opcode, *instruction.modifiers))} is not supported")
+
+    def _target(self, instruction: Instruction) -> Block:
+        (operand,) = self._low.operands(instruction, 1)
+        self._low.split(instruction, {"uni"}, 0)
+        return self._label(instruction, operand)
+
+    def _label(self, instruction: Instruction, operand: Operand) -> Block:
+        block = self._low.labels.get(operand.name) if isinstance(operand, Symbol) else None
+        if block is None:
+            raise instruction.error("the branch goes to a label that does not exist")
+        return block
+
+    def _branch(self, low: Lowering, instruction: Instruction) -> None:
+        low.jump(self._target(instruction))
+        low.block = low.new_block()
+
+    def _indexed_branch(self, low: Lowering, instruction: Instruction) -> None:
+        low.split(instruction, {"idx", "uni"}, 0)
+        index, table = low.operands(instruction, 2)
+        names = self._entry.body.branch_tables.get(table.name) if isinstance(table, Symbol) else None
+        if names is None or len(names) > _MAX_BRANCH_TARGETS:
+            raise instruction.error("a table declared by .branchtargets is expected")
+        value = low.value(instruction, index, SCALAR_TYPES["u32"])
+        for number, name in enumerate(names[:-1]):
+            after = low.new_block()
+            target = self._label(instruction, Symbol(name))
+            low.branch(low.compare("eq", value, low.const("i32", number)), target, after)
+            low.block = after
+        low.jump(self._label(instruction, Symbol(names[-1])))
+        low.block = low.new_block()
+
+    def _leave(self, low: Lowering, instruction: Instruction) -> None:
+        low.split(instruction, {"uni"}, 0)
+        low.operands(instruction, 0)
+        low.block.terminator = "trap" if instruction.opcode == "trap" else "exit"
+        low.block = low.new_block()
+
+    def _barrier(self, low: Lowering, instruction: Instruction) -> None:
+        operands = instruction.operands
+        if len(operands) > 1:
+            raise instruction.error("a barrier for some of the threads is not supported")
+        if operands and not (isinstance(operands[0], Immediate) and 0 <= operands[0].value < 16):
+            raise instruction.error("the barrier must be a constant, 0 to 15")
+        after = low.new_block()
+        low.block.terminator = "barrier"
+        low.block.successors = [after]
+        low.block = after

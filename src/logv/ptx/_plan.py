@@ -1,0 +1,181 @@
+"""Decides how each region hands over to the next: by scalar code, or thread by thread.
+
+If all threads of a region go the same way, the way and the new values of uniform counters are worked
+out once, after the loop over threads. Otherwise each thread notes its next region, and a scheduler runs
+the regions until all threads have left.
+"""
+
+from dataclasses import dataclass, field
+
+from logv.ptx._graph import Graph
+from logv.ptx._ir import Block, Value
+from logv.ptx._regions import Region, RegionBuilder
+
+
+@dataclass(slots=True)
+class Step:
+    """One node of the scalar way through a region: follow `branch`, `jump`, or leave for `target`."""
+
+    updates: list[Value]
+    branch: tuple[Value, Block, Block] | None = None
+    jump: Block | None = None
+    target: Region | None = None
+
+
+@dataclass(slots=True)
+class RegionPlan:
+    """How one region ends.
+
+    Attributes
+    ----------
+    steps : dict of Block to Step
+        Scalar way, beginning at the region's first block; empty if there is none.
+    pending : list of Value
+        Counter updates made in any case, where there is no scalar way.
+    scheduled : bool
+        Threads note their next region one by one.
+    masked : bool
+        Only threads that noted this region run it.
+    """
+
+    steps: dict[Block, Step] = field(default_factory=dict)
+    pending: list[Value] = field(default_factory=list)
+    scheduled: bool = False
+    masked: bool = False
+
+
+class Plan:
+    """Plans of all regions, and the counters that turned out not to be worked out by scalar code.
+
+    Attributes
+    ----------
+    regions : dict of Region to RegionPlan
+    demoted : set of Value
+        Uniform phis that must be kept for each thread; everything is to be planned again without them.
+    """
+
+    def __init__(self, builder: RegionBuilder) -> None:
+        self.demoted: set[Value] = set()
+        self._block_level = builder.classes.block_level
+        self.regions: dict[Region, RegionPlan] = {}
+        for region in builder.regions:
+            self.regions[region] = self._plan(region)
+        self._schedule()
+
+    def _plan(self, region: Region) -> RegionPlan:
+        plan = RegionPlan()
+        walk = _Walk(region, self._block_level)
+        if walk.found:
+            plan.steps = walk.steps
+            plan.scheduled = walk.partial
+            visited = set(walk.steps)
+            for block in region.blocks:
+                for value in block.ops:
+                    if value.op in ("update", "pend") and (block not in visited or not walk.scalar(value.args[0])):
+                        self._demote(value)
+            return plan
+        plan.scheduled = True
+        unique: dict[object, Value] = {}
+        for block in region.blocks:
+            for value in block.ops:
+                if value.op == "update":
+                    self._demote(value)
+                elif value.op == "pend":
+                    known = unique.setdefault(value.attr, value)
+                    if known.args[0] is not value.args[0] or not walk.scalar(value.args[0]):
+                        self._demote(value)
+        plan.pending = list(unique.values())
+        return plan
+
+    def _demote(self, value: Value) -> None:
+        assert isinstance(value.attr, Value)
+        self.demoted.add(value.attr)
+
+    def _schedule(self) -> None:
+        """Close the set of scheduled regions: whoever leads to a masked one must note it per thread."""
+        targets = {
+            region: {target for target in region.leaves.values() if target is not None} for region in self.regions
+        }
+        changed = True
+        while changed:
+            changed = False
+            for region, plan in self.regions.items():
+                reaches_masked = any(self.regions[target].masked for target in targets[region])
+                if not plan.scheduled and (plan.masked or reaches_masked):
+                    plan.scheduled = changed = True
+                if plan.scheduled:
+                    for target in targets[region]:
+                        if not self.regions[target].masked:
+                            self.regions[target].masked = changed = True
+
+
+class _Walk:
+    """Follows a region's control flow as far as scalar values decide it."""
+
+    def __init__(self, region: Region, block_level: set[Value]) -> None:
+        self.steps: dict[Block, Step] = {}
+        self.partial = False
+        self._region = region
+        self._graph = Graph(region.blocks)
+        self._available = set(region.scalar_ops) | block_level
+        self._loops = {loop.header: loop for loop in self._graph.loops}
+        self._waiting = self._reach_waiting()
+        self.found = self._graph.reducible and self._walk()
+
+    def scalar(self, value: Value) -> bool:
+        """Whether the value is known outside the loop over threads."""
+        return value.op == "const" or value in self._available
+
+    def _reach_waiting(self) -> set[Block]:
+        stack = [block for block, target in self._region.leaves.items() if target is not None]
+        found = set(stack)
+        while stack:
+            for before in stack.pop().predecessors:
+                if before not in found:
+                    found.add(before)
+                    stack.append(before)
+        return found
+
+    def _walk(self) -> bool:
+        pending = [self._region.blocks[0]]
+        while pending:
+            block = pending.pop()
+            if block in self.steps:
+                continue
+            step = self._step(block)
+            if step is None:
+                return False
+            self.steps[block] = step
+            if step.branch is not None:
+                pending.extend(step.branch[1:])
+            elif step.jump is not None:
+                pending.append(step.jump)
+        return True
+
+    def _step(self, block: Block) -> Step | None:
+        updates = [value for value in block.ops if value.op in ("update", "pend")]
+        if block in self._loops:
+            inside = self._loops[block].blocks
+            after = self._graph.post_dominator[block.index]
+            while after >= 0 and self._graph.blocks[after] in inside:
+                after = self._graph.post_dominator[after]
+            # Threads may go round different numbers of times, but meet where the loop ends.
+            return None if after < 0 else Step(updates, jump=self._graph.blocks[after])
+        if block.terminator == "leave":
+            return Step(updates, target=self._region.leaves[block])
+        if block.terminator == "trap":
+            return Step(updates)
+        if block.terminator == "jump":
+            return Step(updates, jump=block.successors[0])
+        assert block.condition is not None
+        yes, no = block.successors
+        if self.scalar(block.condition):
+            return Step(updates, branch=(block.condition, yes, no))
+        waiting = [successor for successor in (yes, no) if successor in self._waiting]
+        if not waiting:
+            return Step(updates)
+        if len(waiting) == 1:
+            self.partial = True
+            return Step(updates, jump=waiting[0])
+        join = self._graph.post_dominator[block.index]
+        return None if join < 0 else Step(updates, jump=self._graph.blocks[join])

@@ -1,0 +1,351 @@
+"""Cuts a kernel into regions: what every thread of a block runs before any runs the next region.
+
+A region begins at the entry, after a barrier, or at the header of a loop that runs in lockstep, and ends
+at the next of these. It owns a copy of the blocks in between. Values that come from an earlier region
+are recomputed if they depend on parameters, thread numbers and uniform counters only; uniform counters
+live in scalar slots; the rest is kept in arrays with one element for each thread.
+"""
+
+from dataclasses import dataclass, field
+
+from logv.errors import PtxError
+from logv.ptx._graph import Graph
+from logv.ptx._ir import IMPURE, Block, Value, link_predecessors, reverse_postorder, simplify_phis
+from logv.ptx._liveness import Liveness
+
+# Regions copy blocks: bounds what hostile control flow can blow a kernel up to.
+MAX_REGION_OPS = 60_000
+MAX_REGIONS = 512
+
+
+@dataclass(eq=False, slots=True)
+class Region:
+    """One region.
+
+    Attributes
+    ----------
+    index : int
+    start : Block
+        The block of the function where it begins.
+    at_barrier : bool
+        Whether threads wait there for all others.
+    scalar_ops : list of Value
+        Evaluated once for each run of the region.
+    blocks : list of Block
+        What each thread runs, in reverse post-order. ``leave`` blocks end it; their `condition` is None
+        and :attr:`leaves` says where they go.
+    leaves : dict of Block to Region or None
+        Next region; None ends the thread.
+    """
+
+    index: int
+    start: Block
+    at_barrier: bool
+    scalar_ops: list[Value] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    leaves: "dict[Block, Region | None]" = field(default_factory=dict)
+
+
+class RegionBuilder:
+    """Builds all regions of a function.
+
+    Parameters
+    ----------
+    graph : Graph
+    divergent : set of Value
+    cuts : set of Block
+        Headers of loops that run in lockstep.
+    """
+
+    def __init__(self, graph: Graph, divergent: set[Value], cuts: set[Block]) -> None:
+        self.graph = graph
+        self.cuts = cuts
+        self.classes = Liveness(graph, divergent, cuts)
+        self.by_start: dict[Block, Region] = {}
+        self._work = 0
+        self._form()
+        for region in self.regions:
+            _Copier(self, region).run()
+
+    @property
+    def regions(self) -> list[Region]:
+        """All regions; lower numbers run first where there is a choice."""
+        return list(self.by_start.values())
+
+    def _form(self) -> None:
+        graph = self.graph
+        starts = {block.successors[0] for block in graph.blocks if block.terminator == "barrier"}
+        headers = [loop.header for loop in graph.loops if loop.header in self.cuts]
+        if len(headers) + len(starts) >= MAX_REGIONS:
+            raise PtxError(f"more than {MAX_REGIONS} barriers")
+        # Inner loops first, then in the order of the text: threads that are behind catch up.
+        order = [graph.blocks[0], *self._inner_first(headers), *(b for b in graph.blocks if b in starts)]
+        for index, block in enumerate(order):
+            self.by_start[block] = Region(index, block, block in starts)
+
+    def _inner_first(self, headers: list[Block]) -> list[Block]:
+        loops = {loop.header: loop for loop in self.graph.loops}
+        ordered: list[Block] = []
+        pending = sorted(headers, key=lambda block: block.index)
+        # Post-order over the loop forest: repeatedly take the first header none of whose inner headers
+        # is left.
+        remaining = set(pending)
+        stack = list(reversed(pending))
+        while stack:
+            header = stack[-1]
+            if header not in remaining:
+                stack.pop()
+                continue
+            inner = [b for b in pending if b in remaining and b is not header and b in loops[header].blocks]
+            if inner:
+                stack.extend(reversed(inner))
+                continue
+            ordered.append(header)
+            remaining.discard(header)
+            stack.pop()
+        return ordered
+
+    def count(self, amount: int) -> None:
+        """Count copied operations against the bound."""
+        self._work += amount
+        if self._work > MAX_REGION_OPS:
+            raise PtxError("the kernel is too large: barriers and loops multiply its code beyond what is compiled")
+
+
+class _Copier:
+    """Copies the blocks of one region and connects them to what comes from outside."""
+
+    def __init__(self, builder: RegionBuilder, region: Region) -> None:
+        self._builder = builder
+        self._region = region
+        self._classes = builder.classes
+        stop = set(builder.by_start) - {region.start}
+        self._originals = reverse_postorder(region.start, stop)
+        self._inside = set(self._originals)
+        self._copies: dict[Block, Block] = {}
+        self._values: dict[Value, Value] = {}
+        self._outside: dict[Value, Value] = {}
+        self._head: list[Value] = []
+        self._phis: list[Value] = []
+        self._conflicts: set[Value] = set()
+
+    def run(self) -> None:
+        builder, region = self._builder, self._region
+        builder.count(sum(len(block.ops) + len(block.phis) + 1 for block in self._originals))
+        for index, block in enumerate(self._originals):
+            self._copies[block] = Block(index)
+        live = self._classes.live_in[region.start]
+        # Values that come from outside and are also made anew inside need phis where both meet.
+        conflicts = [
+            value
+            for value in self._classes.values_in(live)
+            if value.block in self._inside and value.block is not region.start
+        ]
+        self._conflicts = set(conflicts)
+        current: dict[Block, dict[Value, Value]] = {}
+        late: list[tuple[Value, Block, Value]] = []
+        builder.count(len(conflicts) * len(self._originals))
+        for block in self._originals:
+            copy = self._copies[block]
+            before = self._before(block)
+            if block is region.start:
+                values = {value: self._import(value) for value in conflicts}
+            elif len(before) == 1:
+                values = dict(current[before[0]])
+            else:
+                values = {}
+                for value in conflicts:
+                    if not self._classes.is_live_in(value, block):
+                        continue
+                    merged = self._new_phi(copy, value.type)
+                    values[value] = merged
+                    late.extend((merged, other, value) for other in before)
+            current[block] = values
+            self._copy_phis(block, copy, before, values, late, current)
+            for value in block.ops:
+                self._copy_op(value, copy, values)
+            copy.terminator = block.terminator
+            if block.condition is not None:
+                copy.condition = self._get(block.condition, values)
+        for phi, other, value in late:
+            phi.args.append(self._get(value, current[other]))
+        self._connect(current)
+        copies = [self._copies[self._originals[0]]]
+        copies[0].ops[:0] = self._head
+        region.blocks = reverse_postorder(copies[0])
+        link_predecessors(region.blocks)
+        self._order_phi_args(current)
+        simplify_phis(self._phis, (value for block in region.blocks for value in block.ops), region.blocks)
+        self._hoist()
+
+    def _before(self, block: Block) -> list[Block]:
+        if block is self._region.start:
+            return []
+        return [other for other in block.predecessors if other in self._inside and other.terminator != "barrier"]
+
+    def _order_phi_args(self, current: dict[Block, dict[Value, Value]]) -> None:
+        """Put phi arguments in the order of the copies' predecessors."""
+        for original in self._originals:
+            copy = self._copies[original]
+            before = [self._copies[other] for other in self._before(original)]
+            if before != copy.predecessors:
+                places = [before.index(other) for other in copy.predecessors]
+                for phi in copy.phis:
+                    phi.args = [phi.args[place] for place in places]
+
+    # -- values -------------------------------------------------------------------------------------
+
+    def _new_phi(self, copy: Block, kind: str) -> Value:
+        phi = Value("phi", kind, [])
+        phi.block = copy
+        copy.phis.append(phi)
+        self._phis.append(phi)
+        return phi
+
+    def _get(self, value: Value, values: dict[Value, Value]) -> Value:
+        if value.op == "const" or value in self._classes.block_level:
+            return value
+        found = values.get(value)
+        if found is not None:
+            return found
+        found = self._values.get(value)
+        if found is not None:
+            return found
+        return self._import(value)
+
+    def _import(self, value: Value) -> Value:
+        """Make a value of an earlier region available at the start of this one."""
+        stack = [value]
+        outside, classes = self._outside, self._classes
+        while stack:
+            wanted = stack[-1]
+            if wanted in outside or wanted.op == "const" or wanted in classes.block_level:
+                stack.pop()
+                continue
+            if wanted in classes.counters:
+                made = Value("slot", wanted.type, [], wanted)
+            elif wanted in classes.spilled:
+                made = Value("reload", wanted.type, [], classes.spilled[wanted])
+            else:
+                missing = [
+                    arg
+                    for arg in wanted.args
+                    if arg not in outside and arg.op != "const" and arg not in classes.block_level
+                ]
+                if missing:
+                    stack.extend(missing)
+                    continue
+                args = [outside.get(arg, arg) for arg in wanted.args]
+                made = Value(wanted.op, wanted.type, args, wanted.attr)
+            self._head.append(made)
+            outside[wanted] = made
+            stack.pop()
+        return outside.get(value, value)
+
+    def _copy_phis(
+        self,
+        block: Block,
+        copy: Block,
+        before: list[Block],
+        values: dict[Value, Value],
+        late: list[tuple[Value, Block, Value]],
+        current: dict[Block, dict[Value, Value]],
+    ) -> None:
+        made: list[tuple[Value, Value]] = []
+        for phi in block.phis:
+            if block is self._region.start:
+                new = self._import(phi)
+                self._values[phi] = new
+                continue
+            if len(before) == 1:
+                arg = phi.args[block.predecessors.index(before[0])]
+                new = self._get(arg, current[before[0]])
+            else:
+                new = self._new_phi(copy, phi.type)
+                late.extend((new, other, phi.args[block.predecessors.index(other)]) for other in before)
+            made.append((phi, new))
+        for phi, new in made:
+            self._values[phi] = new
+            if phi in self._conflicts:
+                values[phi] = new
+            self._note(phi, new, copy)
+
+    def _copy_op(self, value: Value, copy: Block, values: dict[Value, Value]) -> None:
+        if value in self._classes.block_level:
+            return
+        new = Value(value.op, value.type, [self._get(arg, values) for arg in value.args], value.attr)
+        new.block = copy
+        copy.ops.append(new)
+        self._values[value] = new
+        if value in self._conflicts:
+            values[value] = new
+        self._note(value, new, copy)
+
+    def _note(self, value: Value, new: Value, copy: Block) -> None:
+        """Keep a new value for later regions."""
+        classes = self._classes
+        if value in classes.counters:
+            copy.ops.append(Value("update", "", [new], value))
+        elif value in classes.spilled:
+            slot = classes.spilled[value]
+            if not (new.op == "reload" and new.attr is slot):
+                copy.ops.append(Value("spill", "", [new], slot))
+
+    # -- control flow -------------------------------------------------------------------------------
+
+    def _connect(self, current: dict[Block, dict[Value, Value]]) -> None:
+        region, by_start = self._region, self._builder.by_start
+        for block in self._originals:
+            copy = self._copies[block]
+            if block.terminator == "barrier":
+                copy.terminator = "jump"
+                copy.successors = [self._leave(by_start[block.successors[0]], block, None, current)]
+            elif block.terminator == "exit":
+                copy.terminator = "jump"
+                copy.successors = [self._leave(None, block, None, current)]
+            elif block.terminator != "trap":
+                copy.successors = [
+                    self._copies[successor]
+                    if successor in self._inside and successor is not region.start
+                    else self._leave(by_start[successor], block, successor, current)
+                    for successor in block.successors
+                ]
+
+    def _leave(
+        self, target: Region | None, source: Block, header: Block | None, current: dict[Block, dict[Value, Value]]
+    ) -> Block:
+        leave = Block(len(self._copies) + len(self._region.leaves), terminator="leave")
+        self._region.leaves[leave] = target
+        if header is None:
+            return leave
+        # Read all arguments before any phi changes: they are values here, so the order is free.
+        for phi in header.phis:
+            new = self._get(phi.args[header.predecessors.index(source)], current[source])
+            if phi in self._classes.counters:
+                leave.ops.append(Value("pend", "", [new], phi))
+            elif phi in self._classes.spilled:
+                slot = self._classes.spilled[phi]
+                if not (new.op == "reload" and new.attr is slot):
+                    leave.ops.append(Value("spill", "", [new], slot))
+        return leave
+
+    def _hoist(self) -> None:
+        """Move what is the same for all threads out of the loop over threads."""
+        region = self._region
+        scalar: set[Value] = set()
+        classes = self._classes
+        for block in region.blocks:
+            kept: list[Value] = []
+            for value in block.ops:
+                uniform = (
+                    (value.op == "slot" or value.op not in IMPURE)
+                    and value.op not in ("reload", "spill", "update", "pend")
+                    and not (value.op == "special" and str(value.attr).startswith("tid"))
+                    and all(arg.op == "const" or arg in scalar or arg in classes.block_level for arg in value.args)
+                )
+                if uniform:
+                    scalar.add(value)
+                    region.scalar_ops.append(value)
+                else:
+                    kept.append(value)
+            block.ops = kept

@@ -1,0 +1,358 @@
+"""Writes the loop over the threads of a block that runs one region.
+
+Accesses carry an access group that the loop over x declares free of dependences between iterations,
+because threads between two barriers are; atomics and volatile accesses stay outside of that.
+"""
+
+from logv.hw.software_gpu import APERTURE_VA_BITS
+from logv.ptx._address import Split, split_address
+from logv.ptx._ir import Access, Block, Value
+from logv.ptx._liveness import SlotClass
+from logv.ptx._plan import RegionPlan
+from logv.ptx._regions import Region
+from logv.ptx._scratch import ScratchLayout
+from logv.ptx._types import VALUE_BITS
+from logv.ptx._writer import Writer
+
+_EXITED = 0xFFFF
+_ATOMIC = {
+    "add": "add", "smin": "min", "smax": "max", "umin": "umin", "umax": "umax", "and": "and", "or": "or",
+    "xor": "xor", "exch": "xchg", "inc": "uinc_wrap", "dec": "udec_wrap", "fadd": "fadd",
+}  # fmt: skip
+
+
+class ThreadLoop:
+    """The loop of one region.
+
+    Parameters
+    ----------
+    writer : Writer
+    layout : ScratchLayout
+    block : tuple of int
+        Block dimensions.
+    region : Region
+    plan : RegionPlan
+    mask_type : str
+        Integer type with a bit for each region.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        layout: ScratchLayout,
+        block: tuple[int, int, int],
+        region: Region,
+        plan: RegionPlan,
+        mask_type: str,
+    ) -> None:
+        self._w = writer
+        self._layout = layout
+        self._block = block
+        self._region = region
+        self._plan = plan
+        self._mask_type = mask_type
+        self._prefix = f"r{region.index}"
+        number = 10 * region.index
+        self._group, self._loop, self._properties = (f"!{number + i}" for i in range(3))
+        self._access = f", !llvm.access.group {self._group}"
+        self._end_labels: dict[Block, str] = {}
+
+    def emit(self) -> list[str]:
+        """Write the loop, leave the position after it, and return the metadata it refers to."""
+        w, p = self._w, self._prefix
+        bx, by, bz = self._block
+        plan = self._plan
+        targets = {target for target in self._region.leaves.values() if target is not None}
+        self._codes: dict[Region | None, str] = {None: str(_EXITED - 0x10000)}
+        self._reaches = [
+            name for name, at_barrier in (("ready", False), ("arrived", True))
+            if plan.scheduled and any(target.at_barrier is at_barrier for target in targets)
+        ]  # fmt: skip
+        if plan.scheduled:
+            phase = w.let("load i16, ptr %phase")
+            other = w.let(f"xor i16 {phase}, 1")
+            self._own_code = w.let(f"or i16 {phase}, {2 * self._region.index}")
+            for target in sorted(targets, key=lambda each: each.index):
+                self._codes[target] = w.let(
+                    f"or i16 {other if target.at_barrier else phase}, {2 * target.index}"
+                )
+        for name in self._reaches:
+            w.put(f"store {self._mask_type} 0, ptr %{name}_new")
+        w.put(f"br label %{p}_pre")
+        w.label(f"{p}_pre")
+        inner = f"{p}_pre"
+        for axis, extent in (("z", bz), ("y", by)):
+            if extent > 1:
+                w.put(f"br label %{p}_{axis}")
+                w.label(f"{p}_{axis}")
+                w.put(f"%{p}_tid_{axis} = phi i32 [ 0, %{inner} ], [ %{p}_{axis}_after, %{p}_{axis}_latch ]")
+                inner = f"{p}_{axis}"
+        names = {axis: f"%{p}_tid_{axis}" if extent > 1 else "0" for axis, extent in zip("xyz", self._block, strict=True)}
+        w.thread_names = names
+        row = w.let(f"mul nuw nsw i32 {names['z']}, {by}")
+        row = w.let(f"add nuw nsw i32 {row}, {names['y']}")
+        row = w.let(f"mul nuw nsw i32 {row}, {bx}")
+        if bx > 1:
+            w.put(f"br label %{p}_x")
+            w.label(f"{p}_x")
+            w.put(f"%{p}_tid_x = phi i32 [ 0, %{inner} ], [ %{p}_x_after, %{p}_x_latch ]")
+        thread = w.let(f"add nuw nsw i32 {row}, {names['x']}")
+        self._thread = w.let(f"zext i32 {thread} to i64")
+        self._body()
+        self._latch(names)
+        w.label(f"{p}_end")
+        for name in self._reaches:
+            total = w.let(f"load {self._mask_type}, ptr %{name}_new")
+            before = w.let(f"load {self._mask_type}, ptr %{name}")
+            after = w.let(f"or {self._mask_type} {before}, {total}")
+            w.put(f"store {self._mask_type} {after}, ptr %{name}")
+        return [
+            f"{self._group} = distinct !{{}}",
+            f"{self._loop} = distinct !{{{self._loop}, {self._properties}}}",
+            f'{self._properties} = !{{!"llvm.loop.parallel_accesses", {self._group}}}',
+        ]
+
+    # -- the loop's frame ---------------------------------------------------------------------------
+
+    def _body(self) -> None:
+        w, p = self._w, self._prefix
+        first = self._region.blocks[0]
+        if self._plan.masked:
+            address = self._element(self._layout.next_region, 2)
+            self._old_code = w.let(f"load i16, ptr {address}, align 2{self._access}")
+            mine = w.let(f"icmp eq i16 {self._old_code}, {self._own_code}")
+            w.put(f"br i1 {mine}, label %{p}_b{first.index}, label %{p}_x_latch0")
+            self._skipping = self._current_label()
+        else:
+            w.put(f"br label %{p}_b{first.index}")
+        for block in self._region.blocks:
+            self._write_block(block)
+
+    def _current_label(self) -> str:
+        for line in reversed(self._w.lines):
+            if line.endswith(":") and not line.startswith(" "):
+                return line[:-1]
+        raise AssertionError("no label was written")
+
+    def _latch(self, names: dict[str, str]) -> None:
+        """Merge the ways threads leave, note their next region, and go on to the next thread."""
+        w, p = self._w, self._prefix
+        w.label(f"{p}_x_latch0")
+        if self._plan.scheduled:
+            leaves = [(block, target) for block, target in self._region.leaves.items() if block in self._end_labels]
+            skip = [(self._old_code, self._skipping)] if self._plan.masked else []
+            ways = [(self._codes[target], self._end_labels[block]) for block, target in leaves] + skip
+            if ways:
+                code = w.let("phi i16 " + ", ".join(f"[ {value}, %{label} ]" for value, label in ways))
+                bits = {}
+                for name in self._reaches:
+                    incoming = [
+                        (
+                            1 << target.index
+                            if target is not None and target.at_barrier == (name == "arrived")
+                            else 0,
+                            self._end_labels[block],
+                        )
+                        for block, target in leaves
+                    ] + [(0, label) for _, label in skip]
+                    bits[name] = w.let(
+                        f"phi {self._mask_type} " + ", ".join(f"[ {value}, %{label} ]" for value, label in incoming)
+                    )
+                address = self._element(self._layout.next_region, 2)
+                w.put(f"store i16 {code}, ptr {address}, align 2{self._access}")
+                for name, bit in bits.items():
+                    total = w.let(f"load {self._mask_type}, ptr %{name}_new")
+                    joined = w.let(f"or {self._mask_type} {total}, {bit}")
+                    w.put(f"store {self._mask_type} {joined}, ptr %{name}_new")
+        for axis, extent in zip("xyz", self._block, strict=True):
+            if axis == "x" or extent > 1:
+                w.put(f"br label %{p}_{axis}_latch")
+                w.label(f"{p}_{axis}_latch")
+            if extent > 1:
+                after = f"%{p}_{axis}_after"
+                w.put(f"{after} = add nuw nsw i32 {names[axis]}, 1")
+                more = w.let(f"icmp ult i32 {after}, {extent}")
+                metadata = f", !llvm.loop {self._loop}" if axis == "x" else ""
+                w.put(f"br i1 {more}, label %{p}_{axis}, label %{p}_{axis}_out{metadata}")
+                w.label(f"{p}_{axis}_out")
+        w.put(f"br label %{p}_end")
+
+    def _element(self, offset: int, size: int) -> str:
+        """Address of this thread's element of a scratch array."""
+        base = self._w.let(f"getelementptr inbounds i8, ptr %scratch, i64 {offset}")
+        kind = f"i{8 * size}"
+        return self._w.let(f"getelementptr inbounds {kind}, ptr {base}, i64 {self._thread}")
+
+    # -- blocks -------------------------------------------------------------------------------------
+
+    def _write_block(self, block: Block) -> None:
+        w, p = self._w, self._prefix
+        w.label(f"{p}_b{block.index}")
+        for phi in block.phis:
+            ways = ", ".join(
+                f"[ {w.name(arg)}, %{p}_b{before.index} ]"
+                for arg, before in zip(phi.args, block.predecessors, strict=True)
+            )
+            w.put(f"{w.name(phi)} = phi {phi.type} {ways}")
+        for value in block.ops:
+            self._write(value)
+        if block.terminator == "leave":
+            self._end_labels[block] = f"{p}_b{block.index}"
+            w.put(f"br label %{p}_x_latch0")
+        elif block.terminator == "trap":
+            w.put("br label %trapped")
+        elif block.terminator == "jump":
+            w.put(f"br label %{p}_b{block.successors[0].index}")
+        else:
+            assert block.condition is not None
+            yes, no = block.successors
+            w.put(f"br i1 {w.name(block.condition)}, label %{p}_b{yes.index}, label %{p}_b{no.index}")
+
+    def _write(self, value: Value) -> None:
+        w = self._w
+        op = value.op
+        if op == "load":
+            self._load(value)
+        elif op == "store":
+            self._store(value)
+        elif op == "atom":
+            self._atomic(value)
+        elif op == "fence":
+            w.put("fence seq_cst")
+        elif op == "reload":
+            assert isinstance(value.attr, SlotClass)
+            kind, name = value.type, w.name(value)
+            address = self._element(self._layout.arrays[value.attr], self._layout.element_bytes(kind))
+            if kind == "i1":
+                byte = w.let(f"load i8, ptr {address}, align 1{self._access}")
+                w.put(f"{name} = trunc i8 {byte} to i1")
+            else:
+                w.put(f"{name} = load {kind}, ptr {address}, align {VALUE_BITS[kind] // 8}{self._access}")
+        elif op == "spill":
+            self._spill(value)
+        elif op not in ("update", "pend"):
+            w.pure(value)
+
+    def _spill(self, value: Value) -> None:
+        w = self._w
+        assert isinstance(value.attr, SlotClass)
+        kind = value.args[0].type
+        name = w.name(value.args[0])
+        address = self._element(self._layout.arrays[value.attr], self._layout.element_bytes(kind))
+        if kind == "i1":
+            name, kind = w.let(f"zext i1 {name} to i8"), "i8"
+        w.put(f"store {kind} {name}, ptr {address}, align {VALUE_BITS[kind] // 8}{self._access}")
+
+    # -- memory -------------------------------------------------------------------------------------
+
+    def _address(self, address: Value, access: Access) -> str:
+        w = self._w
+        if access.space in ("global", "shared"):
+            split = split_address(address, access.space, access.offset, access.size, w.ranges)
+            return self._sum(split, f"%{access.space}")
+        return self._confined(address, access)
+
+    def _sum(self, split: Split, base: str) -> str:
+        w = self._w
+        if split.unbounded:
+            total = ""
+            for value, factor in split.unbounded:
+                name = w.name(value)
+                if factor != 1:
+                    name = w.let(f"mul i64 {name}, {factor}")
+                total = w.let(f"add i64 {total}, {name}") if total else name
+            masked = w.let(f"and i64 {total}, {split.mask}")
+            base = w.let(f"getelementptr i8, ptr {base}, i64 {masked}")
+        for value, factor in split.bounded:
+            name = w.name(value)
+            if factor != 1:
+                name = w.let(f"mul nsw i64 {name}, {factor}")
+            base = w.let(f"getelementptr i8, ptr {base}, i64 {name}")
+        if split.constant:
+            base = w.let(f"getelementptr i8, ptr {base}, i64 {split.constant}")
+        return base
+
+    def _confined(self, address: Value, access: Access) -> str:
+        """Address in a small memory: beyond its end means its last element."""
+        w = self._w
+        base, size = {
+            "const": ("@constants", self._layout.constant_bytes),
+            "param": ("%params", self._layout.parameter_bytes),
+            "local": ("%scratch", self._layout.local_stride),
+        }[access.space]
+        place = w.let(f"add i64 {w.name(address)}, {access.offset}")
+        w.declarations.use("llvm.umin.i64", "i64", "i64, i64")
+        place = w.let(f"call i64 @llvm.umin.i64(i64 {place}, i64 {max(0, size - access.size)})")
+        if access.space == "local":
+            own = w.let(f"mul nuw nsw i64 {self._thread}, {size}")
+            own = w.let(f"add nuw nsw i64 {own}, {self._layout.local}")
+            base = w.let(f"getelementptr i8, ptr %scratch, i64 {own}")
+        return w.let(f"getelementptr i8, ptr {base}, i64 {place}")
+
+    def _load(self, value: Value) -> None:
+        assert isinstance(value.attr, Access)
+        access = value.attr
+        pointer = self._address(value.args[0], access)
+        volatile = "volatile " if access.volatile else ""
+        group = "" if access.volatile else self._access
+        name = self._w.name(value)
+        self._w.put(f"{name} = load {volatile}{value.type}, ptr {pointer}, align 1{group}")
+
+    def _store(self, value: Value) -> None:
+        assert isinstance(value.attr, Access)
+        access = value.attr
+        pointer = self._address(value.args[0], access)
+        volatile = "volatile " if access.volatile else ""
+        group = "" if access.volatile else self._access
+        stored = value.args[1]
+        self._w.put(f"store {volatile}{stored.type} {self._w.name(stored)}, ptr {pointer}, align 1{group}")
+
+    def _atomic(self, value: Value) -> None:
+        w = self._w
+        access = value.attr
+        assert isinstance(access, Access)
+        kind = value.type
+        name = w.name(value)
+        arguments = [w.name(arg) for arg in value.args[1:]]
+        if access.space == "shared":
+            # A block runs on one host thread.
+            pointer = self._address(value.args[0], access)
+            w.put(f"{name} = load {kind}, ptr {pointer}, align 1")
+            result = self._combine(access.operation, kind, name, arguments)
+            w.put(f"store {kind} {result}, ptr {pointer}, align 1")
+            return
+        # Host atomics must be aligned.
+        mask = ((1 << APERTURE_VA_BITS) - 1) & ~(access.size - 1)
+        place = w.let(f"add i64 {w.name(value.args[0])}, {access.offset}")
+        place = w.let(f"and i64 {place}, {mask}")
+        pointer = w.let(f"getelementptr i8, ptr %global, i64 {place}")
+        if access.operation == "cas":
+            pair = w.let(f"cmpxchg ptr {pointer}, {kind} {arguments[0]}, {kind} {arguments[1]} monotonic monotonic")
+            w.put(f"{name} = extractvalue {{ {kind}, i1 }} {pair}, 0")
+        else:
+            operation = _ATOMIC[access.operation]
+            w.put(f"{name} = atomicrmw {operation} ptr {pointer}, {kind} {arguments[0]} monotonic")
+
+    def _combine(self, operation: str, kind: str, old: str, arguments: list[str]) -> str:
+        """Work out what an atomic on shared memory stores."""
+        w = self._w
+        new = arguments[0]
+        if operation in ("add", "and", "or", "xor", "fadd"):
+            return w.let(f"{operation} {kind} {old}, {new}")
+        if operation in ("smin", "smax", "umin", "umax"):
+            w.declarations.use(f"llvm.{operation}.{kind}", kind, f"{kind}, {kind}")
+            return w.let(f"call {kind} @llvm.{operation}.{kind}({kind} {old}, {kind} {new})")
+        if operation == "exch":
+            return new
+        if operation == "cas":
+            same = w.let(f"icmp eq {kind} {old}, {new}")
+            return w.let(f"select i1 {same}, {kind} {arguments[1]}, {kind} {old}")
+        if operation == "inc":
+            wraps = w.let(f"icmp uge {kind} {old}, {new}")
+            more = w.let(f"add {kind} {old}, 1")
+            return w.let(f"select i1 {wraps}, {kind} 0, {kind} {more}")
+        zero = w.let(f"icmp eq {kind} {old}, 0")
+        beyond = w.let(f"icmp ugt {kind} {old}, {new}")
+        wraps = w.let(f"or i1 {zero}, {beyond}")
+        less = w.let(f"sub {kind} {old}, 1")
+        return w.let(f"select i1 {wraps}, {kind} {new}, {kind} {less}")

@@ -1,0 +1,162 @@
+"""The compiler's face: text to module, entry to machine code."""
+
+from dataclasses import dataclass, field
+
+
+from logv.errors import InvalidValueError, PtxError
+from logv.hw.software_gpu import (
+    MAX_BLOCK_DIM_X,
+    MAX_BLOCK_DIM_Y,
+    MAX_BLOCK_DIM_Z,
+    MAX_PROGRAM_BYTES,
+    MAX_THREADS_PER_BLOCK,
+)
+from logv.ptx._affine import split_affine_phis
+from logv.ptx._cuts import choose_cuts
+from logv.ptx._divergence import Divergence
+from logv.ptx._emit import Assembly, Emitter
+from logv.ptx._graph import Graph
+from logv.ptx._ir import Block, Function, Value
+from logv.ptx._jit import MachineCode, compile_assembly
+from logv.ptx._lower import lower
+from logv.ptx._parser import Parser
+from logv.ptx._plan import Plan
+from logv.ptx._regions import RegionBuilder
+from logv.ptx._spaces import resolve_generic
+from logv.ptx.module import Entry, Module
+
+_SYMBOL = "kernel"
+_LIMITS = (MAX_BLOCK_DIM_X, MAX_BLOCK_DIM_Y, MAX_BLOCK_DIM_Z)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledKernel:
+    """Machine code of one entry for one block shape; the code lives as long as this object.
+
+    Attributes
+    ----------
+    name : str
+    entry : Entry
+    block : tuple of int
+        Threads of a block in x, y and z.
+    address : int
+        Host address of ``int32_t kernel(const uint8_t *params, uint8_t *global_base, uint8_t *shared,
+        uint8_t *scratch, const uint32_t *grid, uint64_t block_begin, uint64_t block_end)``: runs the
+        blocks whose linear numbers (x fastest) lie in [begin, end), one after the other; returns 1 if the
+        kernel executed ``trap``, else 0.
+    shared_bytes : int
+        Static shared memory of a block, in bytes.
+    scratch_bytes : int
+        Host memory that a call needs for spilled values and local memory; 64-byte aligned, undefined.
+    """
+
+    name: str
+    entry: Entry
+    block: tuple[int, int, int]
+    address: int
+    shared_bytes: int
+    scratch_bytes: int
+    _code: MachineCode = field(repr=False)
+    _source: str = field(repr=False)
+
+    def llvm_ir(self, *, optimized: bool = True) -> str:
+        """Return LLVM assembly, after optimisation or as the compiler wrote it."""
+        return str(self._code.module) if optimized else self._source
+
+    def assembly(self) -> str:
+        """Return the host's assembly language."""
+        return self._code.assembly
+
+
+def parse(text: str | bytes) -> Module:
+    """Parse PTX text and check that every instruction in it is supported.
+
+    Parameters
+    ----------
+    text : str or bytes
+        One PTX module, at most ``MAX_PROGRAM_BYTES`` long; may end in NUL bytes.
+
+    Raises
+    ------
+    PtxError
+        The text is not PTX, or uses what is not supported; names line and instruction.
+    """
+    if len(text) > MAX_PROGRAM_BYTES:
+        raise PtxError(f"the text is {len(text)} bytes long; {MAX_PROGRAM_BYTES} are supported")
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("ascii")
+        except UnicodeDecodeError as error:
+            line = text.count(b"\n", 0, error.start) + 1
+            raise PtxError(f"byte {text[error.start]:#x} is not ASCII", line=line) from None
+    module = Parser(text.rstrip("\0")).parse()
+    for entry in module.entries.values():
+        resolve_generic(lower(entry))
+    return module
+
+
+def compile_entry(module: Module, name: str, block: tuple[int, int, int]) -> CompiledKernel:
+    """Compile one entry for one block shape.
+
+    Parameters
+    ----------
+    module : Module
+    name : str
+        Name of the entry.
+    block : tuple of int
+        Threads in x, y and z.
+
+    Raises
+    ------
+    PtxError
+        There is no such entry, the block does not fit it, or it is too large to compile.
+    InvalidValueError
+        Impossible block dimensions.
+    """
+    entry = module.entries.get(name)
+    if entry is None:
+        raise PtxError(f"there is no entry {name!r}; the module has {', '.join(module.entries) or 'none'}")
+    _check_block(entry, block)
+    assembly = emit_assembly(module, entry, block)
+    code = compile_assembly(assembly.text, _SYMBOL)
+    return CompiledKernel(
+        name, entry, block, code.address, entry.shared_bytes, assembly.scratch_bytes, code, assembly.text
+    )
+
+
+def _check_block(entry: Entry, block: tuple[int, int, int]) -> None:
+    x, y, z = block
+    if any(not 1 <= size <= limit for size, limit in zip(block, _LIMITS, strict=True)):
+        raise InvalidValueError(f"block {block} is impossible: each dimension must be 1 to {_LIMITS}")
+    if x * y * z > MAX_THREADS_PER_BLOCK:
+        raise InvalidValueError(f"block {block} has more than {MAX_THREADS_PER_BLOCK} threads")
+    if entry.required_block is not None and entry.required_block != block:
+        raise PtxError(f"{entry.name} requires blocks of {entry.required_block} threads (.reqntid), not {block}")
+    if entry.max_threads is not None and x * y * z > entry.max_threads:
+        raise PtxError(f"{entry.name} allows {entry.max_threads} threads a block (.maxntid), not {x * y * z}")
+
+
+def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int]) -> Assembly:
+    """Run every pass but the last and return LLVM assembly."""
+    function = lower(entry, block)
+    resolve_generic(function)
+    graph = Graph(function.blocks)
+    cuts, demoted = _choose_lockstep(function, graph, block)
+    while True:
+        divergence = Divergence(graph, demoted)
+        builder = RegionBuilder(graph, divergence.divergent, cuts)
+        plan = Plan(builder)
+        if not plan.demoted:
+            return Emitter(_SYMBOL, entry, module.constants, block, builder, plan).emit()
+        demoted |= plan.demoted
+
+
+def _choose_lockstep(
+    function: Function, graph: Graph, block: tuple[int, int, int]
+) -> tuple[set[Block], set[Value]]:
+    """Choose loops to run in lockstep, and split the induction variables of those that are cut."""
+    divergence = Divergence(graph, ())
+    cuts = set() if divergence.entangled else choose_cuts(graph, divergence.divergent, block[0])
+    starts = cuts | {each for each in function.blocks if each.terminator == "barrier"}
+    split_affine_phis([loop for loop in graph.loops if loop.blocks & starts], divergence.divergent)
+    return cuts, set()
