@@ -1,0 +1,22 @@
+"""The runtime: a user-mode driver that builds pushbuffers and submits them itself, shaped after cuda.core."""
+
+from logv.runtime.buffer import Buffer
+from logv.runtime.device import Device
+from logv.runtime.event import Event, EventOptions
+from logv.runtime.kernel import Kernel
+from logv.runtime.launch import LaunchConfig, launch
+from logv.runtime.program import ObjectCode, Program
+from logv.runtime.stream import Stream
+
+__all__ = [
+    "Buffer",
+    "Device",
+    "Event",
+    "EventOptions",
+    "Kernel",
+    "LaunchConfig",
+    "ObjectCode",
+    "Program",
+    "Stream",
+    "launch",
+]
