@@ -1,0 +1,140 @@
+"""The command line: ``logv ...``."""
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from logv.compare import compare as comparison
+from logv.compare.paired import Verdict
+from logv.compare.report import summary, to_json, to_table
+from logv.errors import LogvError
+from logv.machine import Machine
+from logv.workloads import WORKLOADS, create
+
+EXIT_WRONG = 1
+"""A result was wrong, or LoGV refused something."""
+
+EXIT_GATE = 2
+"""Every result was right, and a bound was exceeded or could not be decided."""
+
+MACHINE_VRAM = "1GiB"
+VM_MEMORY = "512MiB"
+"""Room for the largest workload, natively and in the VM."""
+
+
+class _Group(click.Group):
+    """Turns an error of LoGV into one line and an exit status, instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LogvError as error:
+            click.echo(f"logv: {error}", err=True)
+            ctx.exit(EXIT_WRONG)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="logv", message="logv %(version)s")
+def main() -> None:
+    """Share one GPU among virtual machines at native speed.
+
+    \b
+    What does virtualization cost?     logv compare
+    Which applications are compared?   logv workloads
+    What GPU is this?                  logv info
+    """  # noqa: D301  (click wants the backspace itself)
+
+
+@main.command()
+@click.argument("workload", nargs=-1)
+@click.option("--pairs", type=click.IntRange(min=1), help="Take exactly so many pairs of each workload.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the report to this file as well.",
+)
+def compare(workload: tuple[str, ...], pairs: int | None, json_file: Path | None) -> None:
+    """Run GPU applications natively and inside a VM, and report what the VM costs.
+
+    Each WORKLOAD (default: all) runs whole, from opening the device to closing it, once natively and
+    once through LoGV, in random order; that is a pair. The table shows the median ratio of many pairs
+    and its bounds. Every result is checked against NumPy on every run.
+
+    Passed means: the 95 % upper bound of each ratio is at most 1.04, that of the geometric mean of all
+    workloads at most 1.01, and no application made a hypercall in its run phase.
+
+    \b
+    Exit status
+      0  all results right, every bound met
+      1  a result was wrong, or LoGV refused something
+      2  a bound was exceeded, or too few pairs could be taken to tell
+
+    \b
+    Examples
+      logv compare                          all workloads, within two minutes
+      logv compare stereo matmul            only these two
+      logv compare saxpy --pairs 100        exactly 100 pairs
+      logv compare --json report.json       for a program to read
+    """  # noqa: D301  (click wants the backspace itself)
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise click.BadParameter(f"{json_file.parent} is no directory; make it first", param_hint="--json")
+    workloads = [create(name) for name in dict.fromkeys(workload or WORKLOADS)]
+
+    console = Console()
+    columns = (
+        TextColumn("{task.description:32}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Machine(vram=MACHINE_VRAM) as machine, Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=1.0)
+        native, virtual = comparison.machine_targets(machine, VM_MEMORY)
+        report = comparison.compare(
+            workloads,
+            native,
+            virtual,
+            pairs=pairs,
+            progress=lambda done, what: bar.update(task, completed=done, description=what),
+        )
+    console.print(to_table(report))
+    console.print(summary(report))
+    if json_file is not None:
+        json_file.write_text(json.dumps(to_json(report), indent=2) + "\n", encoding="utf-8")
+    if not report.right:
+        sys.exit(EXIT_WRONG)
+    if report.verdict is not Verdict.PASS:
+        sys.exit(EXIT_GATE)
+
+
+@main.command()
+def workloads() -> None:
+    """List the applications that ``logv compare`` knows."""
+    table = Table()
+    table.add_column("workload", no_wrap=True)
+    for heading in ("what it computes", "input", "kernels"):
+        table.add_column(heading)
+    for kind in WORKLOADS.values():
+        table.add_row(kind.name, kind.summary, kind.input, ", ".join(kind.kernels) or "none")
+    Console().print(table)
+
+
+@main.command()
+def info() -> None:
+    """Show LoGV's version and the figures of the GPU that ``logv compare`` uses."""
+    table = Table(show_header=False)
+    table.add_row("LoGV", version("logv"))
+    with Machine(vram=MACHINE_VRAM) as machine, machine.device() as device:
+        major, minor = device.compute_capability
+        _, memory = device.memory_info
+        table.add_row("compute capability", f"{major}.{minor}")
+        table.add_row("GPU memory of this machine", f"{memory >> 20} MiB")
+    Console().print(table)

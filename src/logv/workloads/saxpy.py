@@ -1,0 +1,51 @@
+"""y = a * x + y, several times over: little work for each byte."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logv.runtime import Buffer, LaunchConfig, launch
+from logv.workloads.workload import Workload, blocks
+
+ELEMENTS = 1 << 22
+STEPS = 24
+SCALE = 1.5
+THREADS = 256
+
+
+class Saxpy(Workload):
+    """Adds a scaled vector to another one, ``STEPS`` times."""
+
+    name: ClassVar[str] = "saxpy"
+    summary: ClassVar[str] = f"y = a * x + y, {STEPS} times"
+    kernels: ClassVar[tuple[str, ...]] = ("saxpy",)
+    input: ClassVar[str] = f"2 vectors of {ELEMENTS} float32 (generated)"
+
+    def _prepare(self) -> None:
+        rng = np.random.default_rng(1)
+        self._x_in = rng.standard_normal(ELEMENTS, dtype=np.float32)
+        self._y_in = rng.standard_normal(ELEMENTS, dtype=np.float32)
+        y = self._y_in.astype(np.float64)
+        magnitude = np.abs(y)
+        for _ in range(STEPS):
+            y += SCALE * self._x_in
+            magnitude += np.abs(SCALE * self._x_in)
+        # Each step rounds once, or twice where multiply and add are not fused.
+        tolerance = 2 * STEPS * np.finfo(np.float32).eps * magnitude
+        self._out: NDArray[np.float32] = self._expect(y.astype(np.float32), tolerance.astype(np.float32))
+
+    def _setup(self) -> None:
+        self._x: Buffer = self._allocate(self._x_in.nbytes)
+        self._y: Buffer = self._allocate(self._y_in.nbytes)
+
+    def run(self) -> None:
+        """Copy both vectors in, add ``STEPS`` times, copy the sum out."""
+        self._x.copy_from(self._x_in, stream=self._stream)
+        self._y.copy_from(self._y_in, stream=self._stream)
+        config = LaunchConfig(grid=blocks(ELEMENTS, THREADS), block=THREADS)
+        arguments = (np.int32(ELEMENTS), np.float32(SCALE), self._x, self._y)
+        for _ in range(STEPS):
+            launch(self._stream, config, self._kernels["saxpy"], *arguments)
+        self._y.copy_to(self._out, stream=self._stream)
+        self._stream.sync()

@@ -1,0 +1,108 @@
+"""The workloads, whole and for real: natively and in a VM, right results, nothing left behind."""
+
+from collections.abc import Iterator
+from importlib import resources
+
+import numpy as np
+import pytest
+
+from logv.compare.compare import Target, machine_targets
+from logv.errors import InvalidValueError, LogvError, OutOfMemoryError
+from logv.machine import Machine
+from logv.workloads import WORKLOADS, Workload, create
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    """Return a machine with room for every workload."""
+    with Machine(vram="1GiB") as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def targets(machine: Machine) -> dict[str, Target]:
+    """Return the machine's native target and that of a VM."""
+    return dict(zip(("native", "logv"), machine_targets(machine, "512MiB"), strict=True))
+
+
+@pytest.fixture(scope="module", params=list(WORKLOADS))
+def workload(request: pytest.FixtureRequest) -> Workload:
+    """Return a workload whose reference is computed."""
+    made = create(request.param)
+    made.prepare()
+    return made
+
+
+@pytest.mark.parametrize("mode", ["native", "logv"])
+def test_result_is_right_and_the_run_phase_makes_no_hypercall(
+    workload: Workload, targets: dict[str, Target], mode: str
+) -> None:
+    """Twice on new devices, so that the second run meets recycled memory."""
+    target = targets[mode]
+    for _ in range(2):
+        workload.poison()
+        assert not workload.check()
+        with target.open() as device:
+            workload.setup(device)
+            before = target.hypercalls()
+            workload.run()
+            assert target.hypercalls() == before
+            workload.close()
+        assert workload.check()
+
+
+def test_one_wrong_element_is_seen(workload: Workload, targets: dict[str, Target]) -> None:
+    """A result that differs in its last element only is wrong."""
+    with targets["native"].open() as device:
+        workload.setup(device)
+        workload.run()
+        workload.close()
+    assert workload.check()
+    for output, reference, _ in workload._expected:
+        output.flat[-1] = np.asarray(reference.flat[-1]) + output.dtype.type(1)
+        assert not workload.check()
+        output.flat[-1] = reference.flat[-1]
+    assert workload.check()
+
+
+def test_setup_that_fails_leaves_nothing(machine: Machine) -> None:
+    """In a VM with room for the first vector only, set-up raises, and closing returns everything."""
+    saxpy = create("saxpy")
+    saxpy.prepare()
+    with machine.create_vm("small", memory="28MiB") as vm:
+        with vm.device() as device, pytest.raises(OutOfMemoryError):
+            saxpy.setup(device)
+        assert vm.counters.memory_used == 0
+
+
+def test_phases_out_of_order_are_refused(targets: dict[str, Target]) -> None:
+    """No set-up without a reference, no run without set-up, no set-up twice."""
+    saxpy = create("saxpy")
+    with targets["native"].open() as device:
+        with pytest.raises(LogvError, match="prepare"):
+            saxpy.setup(device)
+        saxpy.prepare()
+        saxpy.setup(device)
+        with pytest.raises(LogvError, match="close"):
+            saxpy.setup(device)
+        saxpy.close()
+        saxpy.close()
+        with pytest.raises(LogvError, match="setup"):
+            saxpy._stream.sync()
+
+
+def test_unknown_workload_lists_those_there_are() -> None:
+    """The error names every workload."""
+    with pytest.raises(InvalidValueError) as caught:
+        create("bitcoin")
+    assert all(name in str(caught.value) for name in WORKLOADS)
+
+
+def test_every_workload_names_its_kernels() -> None:
+    """Each kernel's name is an entry of the PTX beside it, and no entry is forgotten."""
+    for name, kind in WORKLOADS.items():
+        source = resources.files("logv.workloads").joinpath(f"{name}.ptx")
+        text = source.read_text(encoding="ascii") if kind.kernels else ""
+        assert sorted(kind.kernels) == sorted(
+            line.split()[2].rstrip("(") for line in text.splitlines() if line.startswith(".visible .entry")
+        )
