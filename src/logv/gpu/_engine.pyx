@@ -502,19 +502,21 @@ cdef class Engine:
         text = kept_name
         with nogil:
             pthread_mutex_lock(&space.lock)
-            if space.program_count >= PROGRAM_LIMIT:
-                forget_programs(space)
-            slot = find_program(space, address, dimensions)
-            if slot.code == NULL:
-                space.program_count += 1
-            slot.address = address
-            slot.block = dimensions
-            slot.shared_bytes = shared_bytes
-            slot.scratch_bytes = scratch_bytes
-            slot.parameter_bytes = parameter_bytes
-            slot.ns_per_block = 0
-            slot.name = text
-            slot.code = <kernel_t> <void *> code
+            # Once more: the address space may have been detached while this waited for its lock.
+            if space.attached and space.generation == generation:
+                if space.program_count >= PROGRAM_LIMIT:
+                    forget_programs(space)
+                slot = find_program(space, address, dimensions)
+                if slot.code == NULL:
+                    space.program_count += 1
+                slot.address = address
+                slot.block = dimensions
+                slot.shared_bytes = shared_bytes
+                slot.scratch_bytes = scratch_bytes
+                slot.parameter_bytes = parameter_bytes
+                slot.ns_per_block = 0
+                slot.name = text
+                slot.code = <kernel_t> <void *> code
             pthread_mutex_unlock(&space.lock)
             lock_gpu(&self.gpu)
             if self.gpu.serials[index] == serial and self.gpu.channels[index].program_wait == 2:

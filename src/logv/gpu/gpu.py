@@ -72,13 +72,12 @@ class Gpu:
     def add_window(self, domain: Domain, size: int) -> Window:
         """Add `size` bytes of physical memory (a multiple of 4 KiB), at the lowest free address."""
         windows = self._windows[domain]
-        address = 0
-        for position, other in enumerate(windows):
+        address = position = 0
+        for other in windows:
             if address + size <= other.address:
                 break
             address = -(-(other.address + other.size) // WINDOW_ALIGNMENT) * WINDOW_ALIGNMENT
-        else:
-            position = len(windows)
+            position += 1
         window = Window(domain, address, size)
         try:
             self._engine.map_window(domain is Domain.SYSTEM, address, size, window.fd)

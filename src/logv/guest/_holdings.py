@@ -1,0 +1,122 @@
+"""What one process of a VM holds: the guest driver keeps the VM's processes apart with these tables."""
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from logv import abi
+from logv.errors import InvalidHandleError
+from logv.uapi import Channel, Domain, Memory
+
+if TYPE_CHECKING:
+    from logv.guest.driver import GuestDriver
+
+T = TypeVar("T")
+
+
+class OwnedObjects(Generic[T]):
+    """Objects of one kind that one process holds, by the hypervisor's handles.
+
+    Those are unique in the VM and carry a generation. So another process's handle is in no table of
+    this one, and is refused without a hypercall.
+
+    Parameters
+    ----------
+    what : str
+        The kind in words, for messages.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._objects: dict[int, T] = {}
+
+    def handles(self) -> list[int]:
+        """Return all handles, oldest first."""
+        return list(self._objects)
+
+    def put(self, handle: int, item: T) -> None:
+        """Take in, or replace, an object."""
+        self._objects[handle] = item
+
+    def get(self, handle: object) -> T:
+        """Return the object; raise InvalidHandleError if this process has none of that handle."""
+        if not isinstance(handle, int) or handle not in self._objects:
+            # An integer of any length may come here, and decimal text of a long one is an error in itself.
+            shown = f"{handle:#x}" if isinstance(handle, int) else type(handle).__name__
+            raise InvalidHandleError(f"{shown} is not a {self._what} handle of this process, or was freed")
+        return self._objects[handle]
+
+    def remove(self, handle: int) -> None:
+        """Forget an object."""
+        del self._objects[handle]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._objects.clear()
+
+
+class Holdings:
+    """All that one process holds, and how the hypervisor's replies become part of it.
+
+    Parameters
+    ----------
+    driver : GuestDriver
+        Has the device's memory mapped.
+    """
+
+    def __init__(self, driver: "GuestDriver") -> None:
+        self._driver = driver
+        # A buffer object's bytes, once it was mapped.
+        self.memories: OwnedObjects[memoryview | None] = OwnedObjects("buffer object")
+        self.vspaces: OwnedObjects[None] = OwnedObjects("address space")
+        self.channels: OwnedObjects[None] = OwnedObjects("channel")
+
+    def check(self, field: str, handle: object) -> None:
+        """Raise InvalidHandleError unless this process holds what a request's field names."""
+        tables: dict[str, OwnedObjects[Any]] = {
+            "memory": self.memories,
+            "vspace": self.vspaces,
+            "channel": self.channels,
+        }
+        tables[field].get(handle)
+
+    def take_memory(self, fields: tuple[int, ...], domain: Domain) -> Memory:
+        """Take in a buffer object."""
+        reply = abi.read_fields(abi.MemAllocReply, fields)
+        self.memories.put(reply.memory, None)
+        return Memory(reply.memory, reply.size, Domain(domain), reply.offset)
+
+    def take_view(self, memory: int, fields: tuple[int, ...]) -> memoryview:
+        """Note where a buffer object's bytes are, and return them."""
+        view = self._driver.view(*abi.read_fields(abi.MemMapReply, fields))
+        self.memories.put(memory, view)
+        return view
+
+    def take_vspace(self, fields: tuple[int, ...]) -> int:
+        """Take in an address space."""
+        reply = abi.read_fields(abi.VspaceNewReply, fields)
+        self.vspaces.put(reply.vspace, None)
+        return reply.vspace
+
+    def take_channel(self, fields: tuple[int, ...]) -> Channel:
+        """Take in a channel."""
+        reply = abi.read_fields(abi.ChanNewReply, fields)
+        self.channels.put(reply.channel, None)
+        driver = self._driver
+        return Channel(
+            reply.channel,
+            reply.page,
+            driver.userd_page(reply.page),
+            driver.userd_page(0),
+            driver.doorbell_fd,
+        )
+
+    def give_up(self) -> list[abi.Request]:
+        """Forget everything; return the calls that free it, from the top down."""
+        frees: list[abi.Request] = [
+            *(abi.ChanFree(handle) for handle in self.channels.handles()),
+            *(abi.VspaceFree(handle) for handle in self.vspaces.handles()),
+            *(abi.MemFree(handle) for handle in self.memories.handles()),
+        ]
+        self.channels.clear()
+        self.vspaces.clear()
+        self.memories.clear()
+        return frees

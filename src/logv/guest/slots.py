@@ -1,0 +1,57 @@
+"""The guest's side of BAR1: fill slots, write EXECUTE, read the replies."""
+
+import mmap
+from collections.abc import Sequence
+
+from logv import abi
+from logv.errors import ClosedError, Status, raise_for_status
+
+_NUMBERS = {request: call for call, request in abi.REQUESTS.items()}
+
+
+class CallSlots:
+    """The call slots of one virtual device. One thread at a time; the guest driver's lock sees to it.
+
+    Parameters
+    ----------
+    device : VirtualDevice
+    """
+
+    def __init__(self, device: abi.VirtualDevice) -> None:
+        self._device = device
+        region = device.region(abi.RegionIndex.SLOTS)
+        self._memory = mmap.mmap(region.fd, region.size)
+
+    def call(self, request: abi.Request) -> tuple[int, ...]:
+        """Carry out one call; return the fields of its reply, or raise what its status says."""
+        (reply,) = self.run([request])
+        raise_for_status(reply.status, reply.message)
+        return reply.fields
+
+    def run(self, requests: Sequence[abi.Request]) -> list[abi.Reply]:
+        """Carry out up to ``SLOT_COUNT`` calls, from slot 0 on, in one crossing.
+
+        Returns
+        -------
+        list of Reply
+            One per request; those behind the first that failed are ABORTED.
+
+        Raises
+        ------
+        ClosedError
+            The device does not answer.
+        """
+        for slot, request in enumerate(requests):
+            abi.pack_request(self._memory, slot, _NUMBERS[type(request)], request)
+        self._device.write_register(abi.Register.EXECUTE, abi.encode_execute(0, len(requests)))
+        replies = [abi.unpack_reply(self._memory, slot) for slot in range(len(requests))]
+        if any(reply.status == abi.STATUS_PENDING for reply in replies):
+            raise ClosedError("the virtual device does not answer: the VM was closed")
+        return replies
+
+    def run_all(self, requests: Sequence[abi.Request]) -> None:
+        """Carry out any number of calls whatever becomes of each: what a close does."""
+        position = 0
+        while position < len(requests):
+            replies = self.run(requests[position : position + abi.SLOT_COUNT])
+            position += sum(reply.status != Status.ABORTED for reply in replies)

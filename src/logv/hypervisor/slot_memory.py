@@ -1,0 +1,49 @@
+"""BAR1's memory, as the hypervisor handles it: copied in once, written once."""
+
+import fcntl
+import mmap
+import os
+
+from logv import abi
+from logv.errors import OutOfMemoryError
+
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class SlotMemory:
+    """The call slots of one VM, in a memfd that the guest maps and may write at any time.
+
+    Attributes
+    ----------
+    fd : int
+        The memfd, sealed: a guest that shrank it would raise SIGBUS in the hypervisor.
+    """
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("logv-slots", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.fd, abi.SLOTS_SIZE)
+            fcntl.fcntl(
+                self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            )
+            self._memory = mmap.mmap(self.fd, abi.SLOTS_SIZE)
+        except OSError as error:
+            os.close(self.fd)
+            raise OutOfMemoryError(f"no memory for call slots: {error}") from error
+
+    def copy(self, first: int, count: int) -> bytes:
+        """Return a copy of `count` slots. What the guest writes from now on concerns nobody."""
+        return self._memory[first * abi.SLOT_SIZE : (first + count) * abi.SLOT_SIZE]
+
+    def reply(self, slot: int, reply: abi.Reply) -> None:
+        """Write a reply."""
+        abi.pack_reply(self._memory, slot, reply)
+
+    def clear(self) -> None:
+        """Zero all slots."""
+        self._memory[:] = bytes(abi.SLOTS_SIZE)
+
+    def close(self) -> None:
+        """Give the memory up; the guest's mapping stays valid, and leads nowhere."""
+        self._memory.close()
+        os.close(self.fd)
