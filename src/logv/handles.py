@@ -70,10 +70,11 @@ class HandleTable(Generic[T]):
 
     def get(self, handle: int) -> T:
         """Return the object; raise InvalidHandleError if the handle does not stand for one."""
-        try:
+        if isinstance(handle, int) and handle in self._objects:
             return self._objects[handle]
-        except (KeyError, TypeError):
-            raise InvalidHandleError(f"{handle!r} is not a {self._what} handle, or was freed") from None
+        # Anything may come in here, also what takes long to print.
+        shown = f"{handle:#x}" if isinstance(handle, int) and 0 <= handle < 1 << 64 else "this"
+        raise InvalidHandleError(f"{shown} is not a {self._what} handle, or was freed")
 
     def remove(self, handle: int) -> T:
         """Forget the handle and return its object; raise InvalidHandleError like :meth:`get`."""

@@ -103,20 +103,22 @@ class Channel:
 class Pending(Generic[T]):
     """The result of a call in a batch: usable as an argument at once, as a value after the batch."""
 
-    __slots__ = ("_value", "index")
+    __slots__ = ("_resolved", "_value", "index")
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self._value: T | None = None
+        self._resolved = False
+        self._value: T
 
     def resolve(self, value: T) -> None:
         """Set the value; for implementations of :class:`Batch`."""
         self._value = value
+        self._resolved = True
 
     @property
     def value(self) -> T:
         """The result; raise LogvError while the batch has not run, or if it failed."""
-        if self._value is None:
+        if not self._resolved:
             raise LogvError("the batch has not run, or failed before this call")
         return self._value
 

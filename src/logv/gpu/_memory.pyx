@@ -126,6 +126,9 @@ cdef class HostMemory:
         if end == address:
             return 0
         if self.hide(space, address, end) != 0:
+            # The range may still be reachable. Emptying the aperture as a whole needs no new mapping, so
+            # it works; kernels of this address space fault from here on.
+            self.hide(space, 0, APERTURE_BYTES)
             raise OutOfMemoryError("the host's limit of memory mappings is reached (vm.max_map_count)")
         while at < end:
             mmu_range(&space.mmu, at, end - at, 0, spans, SPANS, &count, &covered)

@@ -87,7 +87,7 @@ class HostChannel:
 
     def close(self) -> None:
         """Stop the channel, whatever it is doing, and give it back."""
-        self._partition.runlist.remove(self._partition, {self.id})
+        self._partition.runlist.remove(self._partition, self.id)
         self._partition.gpu.stop_channel(self.id)
         self._vspace.channels -= 1
         self._partition.give_page(self.page)

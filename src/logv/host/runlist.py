@@ -25,15 +25,13 @@ class Runlist:
         self._groups.setdefault(group, []).append(channel)
         self._publish()
 
-    def remove(self, group: object, channels: set[int]) -> None:
-        """Take channels off; those that are not on the list are passed over."""
+    def remove(self, group: object, channel: int) -> None:
+        """Take a channel off; one that is not on the list is passed over."""
         members = self._groups.get(group, [])
-        kept = [channel for channel in members if channel not in channels]
-        if len(kept) == len(members):
+        if channel not in members:
             return
-        if kept:
-            self._groups[group] = kept
-        else:
+        members.remove(channel)
+        if not members:
             del self._groups[group]
         self._publish()
 

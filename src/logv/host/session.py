@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from logv import _fastpath
+from logv._fastpath import irq_sequence, irq_wait
 from logv.errors import BusyError, ClosedError, InvalidValueError
 from logv.handles import HandleTable
 from logv.host._arguments import MAX_WORD, PAGE_SIZE, integer, page_multiple, whole_pages
@@ -184,12 +184,12 @@ class Session:
     def irq_sequence(self) -> int:
         """Return the number of interrupts so far, modulo 2**32."""
         self._check_open()
-        return _fastpath.irq_sequence(self._doorbell)
+        return irq_sequence(self._doorbell)
 
     def wait_irq(self, seen: int, timeout_s: float) -> int:
         """Sleep until the interrupt count differs from `seen`, or the time is over; return the count."""
         self._check_open()
-        return _fastpath.irq_wait(self._doorbell, seen, timeout_s)
+        return irq_wait(self._doorbell, seen, timeout_s)
 
     def batch(self) -> HostBatch:
         """Return a new batch; natively it saves nothing but behaves as one."""

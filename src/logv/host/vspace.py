@@ -16,7 +16,7 @@ from logv.hw.software_gpu import APERTURE_VA_BITS
 
 # Null pointers, and null pointers with a 32-bit offset, fault.
 VA_BASE = 1 << 32
-# The last page stays unmapped as well: nothing that runs over the end comes out somewhere else.
+# The top of what kernels reach stays unmapped as well, so that the last mapping has its guard too.
 VA_LIMIT = (1 << APERTURE_VA_BITS) - HUGE_PAGE_SIZE
 # Unmapped bytes after each mapping, so that running over a buffer's end faults.
 GUARD_SIZE = PAGE_SIZE

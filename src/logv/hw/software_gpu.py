@@ -33,5 +33,6 @@ CHANNELS_PER_CLIENT = 128
 VSPACES_PER_CLIENT = 16
 MIN_GPFIFO_ENTRIES = 2
 MAX_GPFIFO_ENTRIES = 65536
-# Host mappings (not pages) that all apertures together may use; the kernel's default limit is 65,530.
-MAX_APERTURE_EXTENTS = 32768
+# Host mappings (not pages) that all apertures together may use. Each splits the reservation around it, so
+# it counts twice against the kernel's limit, 65,530 by default, of which the rest of the process needs some.
+MAX_APERTURE_EXTENTS = 24576
