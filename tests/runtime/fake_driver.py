@@ -170,6 +170,7 @@ class FakeDriver:
         self.max_channels = 8
         self.channels: dict[int, FakeChannel] = {}
         self._free = vram
+        self.backing: list[bytearray] = []
         self._memories: dict[int, tuple[Memory, memoryview]] = {}
         self._mappings: dict[int, memoryview] = {}
         self._next = 0x1_0000_0000
@@ -223,7 +224,7 @@ class FakeDriver:
 
     def run(self) -> None:
         """Let the engine carry out all that it can."""
-        while any([channel.run() for channel in list(self.channels.values())]):
+        while any(channel.run() for channel in list(self.channels.values())):
             pass
 
     # What the runtime sees.
@@ -242,7 +243,8 @@ class FakeDriver:
         self._free -= rounded
         self.counts["calls"] += 1
         memory = Memory(self._number(), rounded, domain, 0)
-        self._memories[memory.handle] = memory, memoryview(bytearray(rounded))
+        self.backing.append(bytearray(rounded))
+        self._memories[memory.handle] = memory, memoryview(self.backing[-1])
         return memory
 
     def mem_free(self, memory: int) -> None:

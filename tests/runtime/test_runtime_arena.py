@@ -12,6 +12,7 @@ BASE = 0x10_0000
 
 
 def make_arena(size: int = SIZE) -> Arena:
+    """Return an arena over memory of its own."""
     return Arena(memoryview(bytearray(size)), BASE)
 
 
@@ -94,7 +95,7 @@ def test_a_heap_that_cannot_grow_has_lost_nothing() -> None:
 
 def test_a_retired_span_comes_back_once_it_is_unused() -> None:
     """A span that the GPU may still write is not handed out."""
-    heap = Heap(make_arena(2048), lambda size: make_arena(size))
+    heap = Heap(make_arena(2048), make_arena)
     first = heap.allocate(2048, 1)
     unused = False
     heap.retire(first, lambda: unused)

@@ -24,6 +24,7 @@ def stream(device: Device) -> Stream:
 
 
 def content(buffer: Buffer) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return a copy of the bytes as the CPU sees them."""
     return np.asarray(memoryview(buffer)).copy()
 
 
@@ -164,7 +165,7 @@ def test_a_memoryview_is_the_memory(device: Device, stream: Stream) -> None:
 def test_dlpack_shares_and_copies_only_when_asked(device: Device) -> None:
     """An import shows the buffer's own bytes; a copy is made for ``copy=True`` alone."""
     buffer = device.allocate(16)
-    shared = np.from_dlpack(buffer)  # type: ignore[arg-type]  (the protocol's stub asks for less)
+    shared = np.from_dlpack(buffer)
     memoryview(buffer)[3] = 9
     assert shared[3] == 9
     assert shared.nbytes == 16
@@ -176,7 +177,7 @@ def test_dlpack_shares_and_copies_only_when_asked(device: Device) -> None:
         def __dlpack_device__(self) -> tuple[int, int]:
             return buffer.__dlpack_device__()
 
-    copied = np.from_dlpack(Copy())  # type: ignore[arg-type]  (likewise)
+    copied = np.from_dlpack(Copy())
     memoryview(buffer)[3] = 10
     assert copied[3] == 9
     assert shared[3] == 10
@@ -191,7 +192,7 @@ def test_views_keep_a_buffer_open(driver: FakeDriver, device: Device) -> None:
     """Closing buffer or device under a view is refused and changes nothing."""
     buffer = device.allocate(SIZE)
     view = memoryview(buffer)
-    array = np.from_dlpack(buffer)  # type: ignore[arg-type]  (as above)
+    array = np.from_dlpack(buffer)
     before = driver.counts["calls"], driver.held
     for attempt in (buffer.close, device.close):
         with pytest.raises(BusyError):
@@ -210,9 +211,14 @@ def test_an_error_matters_more_than_a_view() -> None:
     """Leaving the block on an error with a view alive raises that error, with a note."""
     device = Device(FakeDriver())
     kept = []
-    with pytest.raises(KeyError) as caught, device:
-        kept.append(memoryview(device.allocate(16)))
-        raise KeyError("mine")
+
+    def application() -> None:
+        with device:
+            kept.append(memoryview(device.allocate(16)))
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError) as caught:
+        application()
     assert "still open" in caught.value.__notes__[0]
     kept[0].release()
     device.close()
@@ -331,7 +337,7 @@ def test_use_after_close_of_a_buffer(driver: FakeDriver, device: Device, stream:
         lambda: other.copy_to(buffer, stream=stream),
         lambda: buffer.fill(0, stream=stream),
         lambda: memoryview(buffer),
-        lambda: buffer.__dlpack__(),
+        buffer.__dlpack__,
     ):
         with pytest.raises(ClosedError):
             attempt()

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.fake_driver import FakeDriver
 
@@ -16,6 +16,7 @@ from logv.uapi import Fault
 
 
 def fail(driver: FakeDriver, stream: Stream, fault: int = Fault.TRAP, **details: object) -> None:
+    """Stop a stream as the GPU does."""
     driver.fault(driver.channels[stream.handle], fault, **details)  # type: ignore[arg-type]
 
 
@@ -51,6 +52,7 @@ def test_command_memory_is_reused_only_when_done(driver: FakeDriver, device: Dev
     np.testing.assert_array_equal(np.asarray(memoryview(buffer)), expected)
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, SEGMENT_BYTES // 4 - 16), min_size=1, max_size=40))
 def test_records_of_any_size_keep_their_order(sizes: list[int]) -> None:
     """Records never straddle segments, whatever their sizes; the last word of each takes effect."""
@@ -207,6 +209,23 @@ def test_waiting_for_itself_or_a_finished_stream_costs_nothing(driver: FakeDrive
     assert stream.channel.submitted == before
 
 
+def test_a_closed_stream_does_not_leave_others_waiting(driver: FakeDriver, device: Device) -> None:
+    """A wait that comes to its turn after the other stream was closed still finds it done."""
+    one, two = device.create_stream(), device.create_stream()
+    driver.run()
+    driver.channels[two.handle].stopped = True
+    one.record(options=EventOptions(timing_enabled=True))
+    two.wait(one)
+    one.close()
+    third = device.create_stream()
+    third.sync()
+    driver.channels[two.handle].stopped = False
+    two.sync()
+    fourth = device.create_stream()
+    fourth.sync()
+    assert fourth.channel.timeline_address == one.channel.timeline_address
+
+
 def test_long_waits_sleep_on_the_interrupt(driver: FakeDriver, device: Device) -> None:
     """A waiter that has spun for long enough asks the driver to wake it."""
     stream = device.create_stream()
@@ -295,6 +314,18 @@ def test_a_closed_device_refuses_everything(driver: FakeDriver) -> None:
             attempt()
     buffer.close()
     stream.close()
+
+
+def test_a_closed_device_maps_nothing(driver: FakeDriver) -> None:
+    """Objects that outlive their device do not keep its memory."""
+    device = Device(driver)
+    stream, buffer, pinned = device.create_stream(), device.allocate(64), device.allocate_pinned(64)
+    late = stream.record(options=EventOptions(timing_enabled=True))
+    buffer.copy_from(bytes(64), stream=stream)
+    device.close()
+    assert (stream.closed, buffer.closed, pinned.closed, late.is_done) == (True,) * 4
+    for memory in driver.backing:
+        memory.append(0)  # raises BufferError while a view is alive
 
 
 def test_streams_and_events_know_their_device(device: Device) -> None:

@@ -1,6 +1,7 @@
 """Events: order and time."""
 
 import gc
+from itertools import pairwise
 
 import pytest
 from tests.runtime.fake_driver import FakeDriver
@@ -94,4 +95,4 @@ def test_dropped_events_leave_no_trace(driver: FakeDriver, device: Device) -> No
     kept = [stream.record(options=TIMED) for _ in range(5)]
     stream.sync()
     assert driver.held == held
-    assert [later - earlier for earlier, later in zip(kept, kept[1:], strict=False)] == [1.0] * 4
+    assert [later - earlier for earlier, later in pairwise(kept)] == [1.0] * 4

@@ -15,15 +15,9 @@ from logv.ptx import Entry, Parameter
 from logv.runtime import Device, Kernel, LaunchConfig, Stream, launch
 
 INTEGERS = {
-    "u8": "B",
-    "s8": "b",
-    "u16": "H",
-    "s16": "h",
-    "u32": "I",
-    "s32": "i",
-    "u64": "Q",
-    "s64": "q",
-    "b32": "I",
+    f"{kind}{bits}": code
+    for kind, codes in (("u", "BHIQ"), ("s", "bhiq"), ("b", "BHIQ"))
+    for bits, code in zip((8, 16, 32, 64), codes, strict=True)
 }
 FLOATS = {"f32": "f", "f64": "d"}
 FLOAT_TYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64}
@@ -33,19 +27,14 @@ def make_kernel(*types: str, text: str = "text", **limits: Any) -> Kernel:
     """Return a kernel with parameters of `types`, laid out as PTX lays them out."""
     parameters, offset = [], 0
     for number, kind in enumerate(types):
-        size = 12 if kind == "b8" else 8 if kind == "ptr" else int(kind[1:]) // 8
-        align = 4 if kind == "b8" else size
+        size = 12 if kind == "array" else 8 if kind == "ptr" else int(kind[1:]) // 8
+        align = 4 if kind == "array" else size
         offset = -(-offset // align) * align
-        parameters.append(Parameter(f"p{number}", offset, size, align, kind))
+        parameters.append(Parameter(f"p{number}", offset, size, align, "b8" if kind == "array" else kind))
         offset += size
-    options = {"shared_bytes": 0, "local_bytes": 0, "max_threads": None, "required_block": None, **limits}
-    entry = Entry(
-        name="kernel",
-        parameters=tuple(parameters),
-        parameter_bytes=offset,
-        body=None,
-        **options,  # type: ignore[arg-type]
-    )
+    options: dict[str, Any] = dict.fromkeys(("max_threads", "required_block", "body"))
+    options |= {"shared_bytes": 0, "local_bytes": 0, **limits}
+    entry = Entry("kernel", tuple(parameters), offset, **options)
     return Kernel(entry, text)
 
 
@@ -56,6 +45,7 @@ def stream(device: Device) -> Stream:
 
 
 def launched(driver: FakeDriver, stream: Stream, config: LaunchConfig, kernel: Kernel, *args: Any) -> Launch:
+    """Launch, wait, and return what the engine decoded."""
     launch(stream, config, kernel, *args)
     stream.sync()
     return driver.launches[-1]
@@ -115,8 +105,8 @@ def test_arguments_arrive_as_ptx_lays_them_out(data: st.DataObject) -> None:
         ("f32", float("inf"), struct.pack("<f", float("inf"))),
         ("f64", np.int64(3), struct.pack("<d", 3)),
         ("ptr", 0x1234, (0x1234).to_bytes(8, "little")),
-        ("b8", bytes(range(12)), bytes(range(12))),
-        ("b8", np.arange(3, dtype=np.int32), np.arange(3, dtype=np.int32).tobytes()),
+        ("array", bytes(range(12)), bytes(range(12))),
+        ("array", np.arange(3, dtype=np.int32), np.arange(3, dtype=np.int32).tobytes()),
     ],
 )
 def test_conversions(driver: FakeDriver, stream: Stream, kind: str, value: Any, expected: bytes) -> None:
@@ -140,8 +130,8 @@ def test_conversions(driver: FakeDriver, stream: Stream, kind: str, value: Any, 
         ("f32", 1j, "number"),
         ("u64", np.zeros(4), "into a Buffer"),
         ("u64", "x", "a Buffer"),
-        ("b8", b"short", "12 bytes"),
-        ("b8", 5, "12 bytes"),
+        ("array", b"short", "12 bytes"),
+        ("array", 5, "12 bytes"),
     ],
 )
 def test_arguments_that_do_not_fit(stream: Stream, kind: str, value: Any, message: str) -> None:

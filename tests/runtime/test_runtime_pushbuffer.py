@@ -34,7 +34,7 @@ def test_a_header_refuses_what_does_not_fit() -> None:
 
 def test_classes_are_bound_where_their_methods_go() -> None:
     """Each class is set as the object of the subchannel that its methods use."""
-    words = pushbuffer.bind_classes()
+    words = pushbuffer.BIND_CLASSES
     bound = {
         clc56f.NVC56F_DMA_METHOD_SUBCHANNEL.decode(header): number
         for header, number in zip(words[::2], words[1::2], strict=True)

@@ -4,7 +4,7 @@ from logv.runtime.buffer import Buffer
 from logv.runtime.device import Device
 from logv.runtime.event import Event, EventOptions
 from logv.runtime.kernel import Kernel
-from logv.runtime.launch import LaunchConfig, launch
+from logv.runtime.launcher import LaunchConfig, launch
 from logv.runtime.program import ObjectCode, Program
 from logv.runtime.stream import Stream
 

@@ -110,6 +110,11 @@ class Heap:
         with self._lock:
             span.arena.free(span)
 
+    def close(self) -> None:
+        """Let go of the memory; spans have no bytes any more."""
+        for arena in self._arenas:
+            arena.view = memoryview(b"")
+
     def retire(self, span: Span, unused: Callable[[], bool]) -> None:
         """Take a span back as soon as `unused` says so. Takes no lock, so a finaliser may call it."""
         self._retired.append((span, unused))

@@ -68,7 +68,7 @@ class Context:
         with self.lock:
             self.check_open()
             channel, self._spare = self._spare or self._new_channel(), None
-        channel.submit(pushbuffer.bind_classes())
+        channel.submit(pushbuffer.BIND_CLASSES)
         return channel
 
     def close_channel(self, channel: Channel) -> None:
@@ -89,9 +89,13 @@ class Context:
                 view = batch.mem_map(memory)
             return memory.value, address.value, view.value
 
+    def settle(self) -> None:
+        """Wait until everything submitted so far is done or never will be; raises no stream's error."""
+        for channel in list(self._channels):
+            channel.settle(channel.submitted)
+
     def unmap(self, memory: int, address: int) -> None:
-        """Free a buffer object of :meth:`map_new` once everything submitted so far is done."""
-        self._settle()
+        """Free a buffer object of :meth:`map_new` that nothing uses any more."""
         with self.lock:
             self._unmap(memory, address)
 
@@ -118,7 +122,7 @@ class Context:
                 )
             self.closed = True
             try:
-                self._settle()
+                self.settle()
             finally:
                 self.driver.close()
                 for channel in self._channels:
@@ -126,6 +130,9 @@ class Context:
                 self._channels.clear()
                 for buffer in self.buffers:
                     buffer.abandon()
+                # A window's pages live for as long as somebody maps them, a closed device included.
+                self.heap.close()
+                self.staging.close()
 
     def _new_channel(self) -> Channel:
         memory = self.heap.allocate(MEMORY_BYTES, MEMORY_ALIGNMENT)
@@ -151,16 +158,14 @@ class Context:
             view = batch.mem_map(memory)
         return Arena(view.value, address.value)
 
-    def _settle(self) -> None:
-        for channel in list(self._channels):
-            channel.settle(channel.submitted)
-
     def _unmap(self, memory: int, address: int) -> None:
         self.driver.vspace_unmap(self.vspace, address)
         self.driver.mem_free(memory)
 
     def _free_dropped(self) -> None:
-        if self.dropped:
-            self._settle()
-        while self.dropped:
+        # Those dropped so far only: work on others may be submitted while this waits.
+        count = len(self.dropped)
+        if count:
+            self.settle()
+        for _ in range(count):
             self._unmap(*self.dropped.popleft())

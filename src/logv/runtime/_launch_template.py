@@ -9,7 +9,7 @@ from logv.hw import clc7c0qmd as qmd
 from logv.runtime import pushbuffer
 from logv.runtime._arguments import layout
 from logv.runtime.channel import TAIL, Channel
-from logv.runtime.launch import LaunchConfig
+from logv.runtime.launcher import LaunchConfig
 
 if TYPE_CHECKING:
     from logv.ptx.module import Entry

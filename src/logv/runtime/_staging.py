@@ -10,8 +10,9 @@ from logv.runtime import pushbuffer
 from logv.runtime.channel import Channel
 
 CHUNKS = 4
-CHUNK_BYTES = 512 << 10
-"""Large enough that a submission costs little beside its copy, small enough to stay in a CPU's cache."""
+CHUNK_BYTES = 1 << 20
+"""Large enough that a submission costs little beside its copy, and that the C library copies it as it
+copies large arrays; small enough that the first and the last one, which overlap with nothing, are short."""
 STAGING_BYTES = CHUNKS * CHUNK_BYTES
 
 
@@ -56,6 +57,10 @@ class Staging:
                 under_way.append((index, value, part))
             while under_way:
                 self._land(channel, *under_way.popleft())
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._chunks.clear()
 
     def _take(self) -> int:
         """Return the next chunk, once the engine is done with it."""

@@ -84,6 +84,7 @@ class Buffer(MappedMemory):
         """
         if self._memory is None:
             return
+        self.device.context.settle()
         self.release()
         memory, self._memory = self._memory, None
         self.device.context.unmap(memory, self.handle)

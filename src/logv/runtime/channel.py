@@ -76,6 +76,8 @@ class Channel:
         self._segment_end = SEGMENT_BYTES
         self._last_in_segment = [0] * SEGMENTS
         self._awaited: dict[Channel, int] = {}
+        # Who waits for this channel's timeline, and the submission of theirs that does.
+        self.followers: dict[Channel, int] = {}
 
     @property
     def closed(self) -> bool:
@@ -142,7 +144,7 @@ class Channel:
             return
         self._awaited = {channel: due for channel, due in self._awaited.items() if not channel.is_done(due)}
         self._awaited[other] = max(value, self._awaited.get(other, 0))
-        self.submit(pushbuffer.acquire(other.timeline_address, value))
+        other.followers[self] = self.submit(pushbuffer.acquire(other.timeline_address, value))
 
     def is_done(self, value: int) -> bool:
         """Say whether submission `value` is done."""
@@ -220,13 +222,14 @@ class Channel:
                 return
             self.settle(self.submitted)
             self._driver.chan_free(self.handle)
-            healthy = self._error(set()) is None
             self.abandon()
             self._heap.free(self._memory)
-            if healthy:
-                # A failed channel's word stays as it is: others may still wait for a value that it
-                # never reaches, and must not be let go by its next owner.
-                self._heap.free(self._timeline)
+            # Whoever still waits for the word must not meet its next owner's values.
+            followers = self.followers
+            self._heap.retire(
+                self._timeline,
+                lambda: all(channel.is_settled(value) for channel, value in followers.items()),
+            )
 
     def abandon(self) -> None:
         """Let go of the channel's memory without a call to the driver, which closes everything itself."""

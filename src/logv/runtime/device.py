@@ -10,7 +10,7 @@ from logv.runtime._launch_template import LaunchTemplate
 from logv.runtime.buffer import Buffer
 from logv.runtime.event import Event, EventOptions
 from logv.runtime.kernel import Kernel
-from logv.runtime.launch import LaunchConfig
+from logv.runtime.launcher import LaunchConfig
 from logv.runtime.stream import Stream
 from logv.uapi import Domain, Param
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from logv.errors import InvalidValueError
 from logv.hw.software_gpu import MAX_PROGRAM_BYTES
-from logv.runtime.launch import LaunchConfig, launch
+from logv.runtime.launcher import LaunchConfig, launch
 
 if TYPE_CHECKING:
     from logv.ptx.module import Entry

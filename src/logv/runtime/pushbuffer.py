@@ -57,6 +57,13 @@ SCHEDULE = immediate(
     ),
 )
 
+BIND_CLASSES = [
+    word
+    for subchannel, number in ENGINE_CLASSES
+    for word in (incrementing(subchannel, host.NVC56F_SET_OBJECT, 1), number)
+]
+"""Methods that bind the engine classes to their subchannels."""
+
 _RELEASE_TIMESTAMP = SEMAPHORE_RELEASE | host.NVC56F_SEM_EXECUTE_RELEASE_TIMESTAMP.encode(1)
 _ACQUIRE = (
     host.NVC56F_SEM_EXECUTE_OPERATION.encode(host.NVC56F_SEM_EXECUTE_OPERATION_ACQ_STRICT_GEQ)
@@ -87,15 +94,6 @@ _FILL_COMPONENTS = {
     | copy.NVC7B5_SET_REMAP_COMPONENTS_COMPONENT_SIZE.encode(width - 1)
     for width in (1, 2, 4)
 }
-
-
-def bind_classes() -> list[int]:
-    """Bind the engine classes to their subchannels."""
-    return [
-        word
-        for subchannel, number in ENGINE_CLASSES
-        for word in (incrementing(subchannel, host.NVC56F_SET_OBJECT, 1), number)
-    ]
 
 
 def release(address: int, value: int, *, timestamp: bool = False) -> list[int]:
