@@ -83,7 +83,7 @@ def applications() -> Iterator[tuple[Application, Application]]:
 def test_run_phase(paired: Compare, applications: tuple[Application, Application], work: str) -> None:
     """A batch of calls through LoGV takes no longer than natively."""
     virtual, native = (getattr(application, work) for application in applications)
-    paired(virtual, native, label=f"{BATCH} x {work}: LoGV over native", bar=RUN_BAR)
+    paired(virtual, native, label=f"{work} x {BATCH}, LoGV over native", bar=RUN_BAR)
     for application in applications:
         application.copy_and_wait()
         assert np.array_equal(application.out, SMALL)

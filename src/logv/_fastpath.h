@@ -22,9 +22,14 @@ static inline void logv_cpu_relax(void)
 #endif
 }
 
-static inline void logv_prefetch(const void *at)
+static inline void logv_prefetch_read(const void *at)
 {
     __builtin_prefetch(at, 0, 3);
+}
+
+static inline void logv_prefetch_write(const void *at)
+{
+    __builtin_prefetch(at, 1, 3);
 }
 
 /* Copy a large span between ranges that do not overlap. `rep movsb` leaves the target in the caches,
@@ -68,7 +73,7 @@ static inline void logv_add32(uint32_t *word, int32_t by)
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
 __attribute__((target_clones("avx2", "default")))
 #endif
-static size_t logv_pte_run_long(const uint64_t *pte, uint64_t first, uint64_t step, size_t limit)
+static size_t logv_pte_run(const uint64_t *pte, uint64_t first, uint64_t step, size_t limit)
 {
     uint64_t expected = first;
     size_t run = 0;
@@ -85,14 +90,6 @@ static size_t logv_pte_run_long(const uint64_t *pte, uint64_t first, uint64_t st
     for (; run < limit && pte[run] == expected; run++)
         expected += step;
     return run > 0 ? run : 1;
-}
-
-/* The same, quick to say 1 where neighbours are scattered. */
-static inline size_t logv_pte_run(const uint64_t *pte, uint64_t first, uint64_t step, size_t limit)
-{
-    if (limit < 2 || pte[1] != first + step)
-        return 1;
-    return logv_pte_run_long(pte, first, step, limit);
 }
 
 #endif

@@ -60,7 +60,7 @@ cdef enum:
     PAGE_SLOTS = 128
     LEAF_SLOTS = 64
 
-# One 4 KiB page whose translation is known. A tag is va >> 12, plus 1 (0: empty); a page that may not
+# One 4 KiB page whose translation is known. A tag is va >> 12, all ones if empty; a page that may not
 # be written has no write tag, so that one comparison answers both "is it here" and "is it allowed".
 cdef struct PageSlot:
     uint64_t read_tag
@@ -70,10 +70,11 @@ cdef struct PageSlot:
 
 # What lies behind one PDE0 entry (2 MiB): a table of 4 KiB PTEs and/or of 64 KiB PTEs, or one page.
 cdef struct LeafSlot:
-    uint64_t tag         # va >> 21, plus 1 (0: empty)
+    uint64_t tag         # va >> 21, all ones if empty
     const uint64_t *small
     const uint64_t *big
     uint64_t huge_pte    # 0: not a 2 MiB page
+    uint64_t run_pte     # if all 2 MiB are one run of pages: the first one's PTE (0: not known)
 
 # One address space as the MMU sees it. `memory` and `pdb` are fixed; the rest is cache and fault
 # record. One thread at a time (the owner's lock sees to that).
@@ -84,6 +85,8 @@ cdef struct Mmu:
     uint64_t fault_va        # of the last translation that failed
     uint32_t fault_access
     uint32_t fault_status    # FP_*
+    uint64_t directory_tag   # va >> 29 of the PDE0 table walked to last, all ones if none
+    const uint64_t *directory
     PageSlot pages[PAGE_SLOTS]
     LeafSlot leaves[LEAF_SLOTS]
 
@@ -97,7 +100,7 @@ cdef uint8_t *mmu_translate_miss(Mmu *mmu, uint64_t va, int access) noexcept nog
 cdef inline uint8_t *mmu_translate(Mmu *mmu, uint64_t va, int access) noexcept nogil:
     cdef uint64_t page = va >> 12
     cdef PageSlot *slot = &mmu.pages[page & (PAGE_SLOTS - 1)]
-    if unlikely((slot.write_tag if access & ACCESS_WRITE else slot.read_tag) != page + 1):
+    if unlikely((slot.write_tag if access & ACCESS_WRITE else slot.read_tag) != page):
         return mmu_translate_miss(mmu, va, access)
     return <uint8_t *> <uintptr_t> (slot.addend + va)
 
@@ -150,7 +153,8 @@ cdef void doorbell_interrupt(uint8_t *page) noexcept nogil
 
 # One fruitless turn of a polling loop that has found nothing since `idle_since_ns`: gives the CPU to
 # whoever else wants it, then says whether to poll on (0) or to publish "sleeping", look once more, and
-# wait (1).
+# wait (1). 0 for a loop that has only just found nothing: the clock is not worth reading then, for a
+# submitter on the same CPU answers within one turn.
 cdef int idle_step(uint64_t idle_since_ns) noexcept nogil
 
 cdef uint64_t now_ns() noexcept nogil    # CLOCK_MONOTONIC

@@ -36,7 +36,8 @@ cdef extern from "<poll.h>" nogil:
 
 cdef extern from "_fastpath.h" nogil:
     void logv_cpu_relax()
-    void logv_prefetch(const void *)
+    void logv_prefetch_read(const void *)
+    void logv_prefetch_write(const void *)
     void logv_copy_large(void *, const void *, size_t)
     int logv_futex_wait(const uint32_t *, uint32_t, uint64_t)
     void logv_futex_wake_all(const uint32_t *)
@@ -63,6 +64,8 @@ cdef enum:
     LENGTH_MOST = (2 << (_hw.NVC56F_GP_ENTRY1_LENGTH__HIGH - _hw.NVC56F_GP_ENTRY1_LENGTH__LOW)) - 1
 
 cdef uint64_t _VA_END = <uint64_t> 1 << _hw.NV_MMU_VER2_VA_BITS
+# The tag of an empty TLB slot: no address below 2**49 has it.
+cdef uint64_t _NO_TAG = ~<uint64_t> 0
 # The largest pushbuffer address that a GP entry has room for.
 cdef uint64_t _ADDRESS_MOST = (<uint64_t> 2 << (32 + _hw.NVC56F_GP_ENTRY1_GET_HI__HIGH)) - 1
 # No wait is longer than about ten years; it keeps deadlines within 64 bits.
@@ -112,41 +115,43 @@ cdef int _fault(Mmu *mmu, uint64_t va, int access, int status) noexcept nogil:
 cdef void mmu_init(Mmu *mmu, PhysicalMemory *memory, uint64_t pdb) noexcept nogil:
     memset(mmu, 0, sizeof(Mmu))
     mmu.memory = memory
-    mmu.pdb = pdb
+    # Where a root near 2**64 would wrap, this one is outside VRAM just as well.
+    mmu.pdb = min(pdb, _VA_END)
+    mmu_invalidate(mmu)
 
 
 cdef void mmu_invalidate(Mmu *mmu) noexcept nogil:
-    memset(mmu.pages, 0, sizeof(mmu.pages))
-    memset(mmu.leaves, 0, sizeof(mmu.leaves))
+    # All ones is no page's number: see _NO_TAG.
+    memset(mmu.pages, 0xFF, sizeof(mmu.pages))
+    memset(mmu.leaves, 0xFF, sizeof(mmu.leaves))
+    mmu.directory_tag = _NO_TAG
 
 
 cdef inline const uint64_t *_table(const PhysicalMemory *memory, uint64_t physical,
                                    uint64_t size) noexcept nogil:
     """Host address of a page table; NULL if it does not lie in VRAM as a whole."""
-    if unlikely(size > memory.vram_size or physical > memory.vram_size - size):
+    # No overflow: an address in a page-table entry has 58 bits.
+    if unlikely(physical + size > memory.vram_size):
         return NULL
     return <const uint64_t *> (memory.vram + physical)
 
 
 cdef inline const uint64_t *_next_table(const PhysicalMemory *memory, uint64_t pde) noexcept nogil:
     """The table that a PDE3, PDE2 or PDE1 leads to; NULL if it is invalid, not a PDE, or not in VRAM."""
-    if unlikely((pde & (_mask(_hw.NV_MMU_VER2_PDE_IS_PTE__HIGH, _hw.NV_MMU_VER2_PDE_IS_PTE__LOW)
-                        | _mask(_hw.NV_MMU_VER2_PDE_APERTURE__HIGH, _hw.NV_MMU_VER2_PDE_APERTURE__LOW)))
-                != _hw.NV_MMU_VER2_PDE_APERTURE_VIDEO_MEMORY << _hw.NV_MMU_VER2_PDE_APERTURE__LOW):
+    cdef uint64_t rest = pde ^ (_hw.NV_MMU_VER2_PDE_APERTURE_VIDEO_MEMORY << _hw.NV_MMU_VER2_PDE_APERTURE__LOW)
+    if unlikely(rest & (_mask(_hw.NV_MMU_VER2_PDE_IS_PTE__HIGH, _hw.NV_MMU_VER2_PDE_IS_PTE__LOW)
+                        | _mask(_hw.NV_MMU_VER2_PDE_APERTURE__HIGH, _hw.NV_MMU_VER2_PDE_APERTURE__LOW))):
         return NULL
     return _table(
         memory,
-        _bits(pde, _hw.NV_MMU_VER2_PDE_ADDRESS__HIGH, _hw.NV_MMU_VER2_PDE_ADDRESS__LOW)
+        _bits(rest, _hw.NV_MMU_VER2_PDE_ADDRESS__HIGH, _hw.NV_MMU_VER2_PDE_ADDRESS__LOW)
         << _hw.NV_MMU_VER2_PDE_ADDRESS_SHIFT,
         512 * _hw.NV_MMU_VER2_PDE__SIZE,
     )
 
 
-cdef inline const uint64_t *_walk(Mmu *mmu, uint64_t va, uint32_t *hole) noexcept nogil:
-    """The PDE0 table for `va`, which is below 2**49.
-
-    NULL if there is none; `hole` is then log2 of the naturally aligned range that is missing.
-    """
+cdef const uint64_t *_walk(Mmu *mmu, uint64_t va, uint32_t *hole) noexcept nogil:
+    """Walk from the root to the PDE0 table for `va` (see `_directory`)."""
     cdef const PhysicalMemory *memory = mmu.memory
     # SAFETY: each index has exactly the bits that its table, checked to lie in VRAM, has entries for.
     cdef const uint64_t *table = _table(memory, mmu.pdb, 4 * _hw.NV_MMU_VER2_PDE__SIZE)
@@ -155,8 +160,7 @@ cdef inline const uint64_t *_walk(Mmu *mmu, uint64_t va, uint32_t *hole) noexcep
     if unlikely(table == NULL):
         return NULL
     hole[0] = _hw.NV_MMU_VER2_VA_PDE3__LOW
-    table = _next_table(memory, load_relaxed64(
-        table + _bits(va, _hw.NV_MMU_VER2_VA_PDE3__HIGH, _hw.NV_MMU_VER2_VA_PDE3__LOW)))
+    table = _next_table(memory, load_relaxed64(table + (va >> _hw.NV_MMU_VER2_VA_PDE3__LOW)))
     if unlikely(table == NULL):
         return NULL
     hole[0] = _hw.NV_MMU_VER2_VA_PDE2__LOW
@@ -165,8 +169,23 @@ cdef inline const uint64_t *_walk(Mmu *mmu, uint64_t va, uint32_t *hole) noexcep
     if unlikely(table == NULL):
         return NULL
     hole[0] = _hw.NV_MMU_VER2_VA_PDE1__LOW
-    return _next_table(memory, load_relaxed64(
+    table = _next_table(memory, load_relaxed64(
         table + _bits(va, _hw.NV_MMU_VER2_VA_PDE1__HIGH, _hw.NV_MMU_VER2_VA_PDE1__LOW)))
+    if unlikely(table == NULL):
+        return NULL
+    mmu.directory_tag = va >> _hw.NV_MMU_VER2_VA_PDE1__LOW
+    mmu.directory = table
+    return table
+
+
+cdef inline const uint64_t *_directory(Mmu *mmu, uint64_t va, uint32_t *hole) noexcept nogil:
+    """The PDE0 table for `va`, which is below 2**49.
+
+    NULL if there is none; `hole` is then log2 of the naturally aligned range that is missing.
+    """
+    if mmu.directory_tag == va >> _hw.NV_MMU_VER2_VA_PDE1__LOW:
+        return mmu.directory
+    return _walk(mmu, va, hole)
 
 
 cdef inline void _read_leaf(const PhysicalMemory *memory, const uint64_t *table, uint64_t va,
@@ -242,6 +261,11 @@ cdef inline uint64_t _attributes(uint64_t pte) noexcept nogil:
     )
 
 
+cdef inline uint64_t _run_pte(uint64_t attributes, uint64_t physical) noexcept nogil:
+    """The PTE, as of a 4 KiB page, of the first page of a run."""
+    return attributes | physical >> (_hw.NV_MMU_VER2_PTE_ADDRESS_SHIFT - _hw.NV_MMU_VER2_PTE_ADDRESS__LOW)
+
+
 # What attributes that allow an access say.
 cdef struct _Grant:
     uint8_t *base            # host address of the memory's first byte
@@ -250,24 +274,25 @@ cdef struct _Grant:
     uint32_t read_only
 
 
-cdef inline uint64_t _page_address(uint64_t pte, uint32_t shift) noexcept nogil:
-    # The address of a larger page has low bits that the hardware does not look at.
+cdef inline uint64_t _page_address(uint64_t pte) noexcept nogil:
+    """Where a 4 KiB page starts. That of a larger page has low bits that the hardware does not look at."""
     return (_bits(pte, _hw.NV_MMU_VER2_PTE_ADDRESS__HIGH, _hw.NV_MMU_VER2_PTE_ADDRESS__LOW)
-            << _hw.NV_MMU_VER2_PTE_ADDRESS_SHIFT) & ~((<uint64_t> 1 << shift) - 1)
+            << _hw.NV_MMU_VER2_PTE_ADDRESS_SHIFT)
 
 
 cdef inline int _use_pte(const PhysicalMemory *memory, uint64_t pte, uint32_t shift, int access,
                          _Grant *grant) noexcept nogil:
     """Check a PTE for `access`; its page must lie in its memory as a whole."""
     cdef uint64_t aperture = _bits(pte, _hw.NV_MMU_VER2_PTE_APERTURE__HIGH, _hw.NV_MMU_VER2_PTE_APERTURE__LOW)
-    cdef uint64_t physical = _page_address(pte, shift)
+    cdef uint64_t page_bytes = <uint64_t> 1 << shift
+    cdef uint64_t physical = _page_address(pte) & ~(page_bytes - 1)
     if unlikely(not pte & _mask(_hw.NV_MMU_VER2_PTE_VALID__HIGH, _hw.NV_MMU_VER2_PTE_VALID__LOW)
                 or aperture == _hw.NV_MMU_VER2_PTE_APERTURE_PEER_MEMORY):
         return FP_UNMAPPED
     grant.system = aperture != _hw.NV_MMU_VER2_PTE_APERTURE_VIDEO_MEMORY
     grant.base = memory.system if grant.system else memory.vram
     grant.size = memory.system_size if grant.system else memory.vram_size
-    if unlikely(physical > grant.size or grant.size - physical < (<uint64_t> 1 << shift)):
+    if unlikely(physical + page_bytes > grant.size):
         return FP_UNMAPPED
     if unlikely(pte & _mask(_hw.NV_MMU_VER2_PTE_PRIVILEGE__HIGH, _hw.NV_MMU_VER2_PTE_PRIVILEGE__LOW)):
         return FP_PRIVILEGED
@@ -277,19 +302,30 @@ cdef inline int _use_pte(const PhysicalMemory *memory, uint64_t pte, uint32_t sh
     return FP_OK
 
 
-cdef inline int _translate_leaf(Mmu *mmu, const LeafSlot *leaf, uint64_t va, int access, uint8_t **host,
-                                uint32_t *read_only) noexcept nogil:
-    """Translate `va`, whose PDE0 entry is `leaf`."""
-    cdef _Pte pte
+cdef inline int _translate_pte(const PhysicalMemory *memory, uint64_t pte, uint32_t shift, uint64_t va, int access,
+                               uint8_t **host, uint32_t *read_only) noexcept nogil:
+    """Translate `va`, whose PTE is `pte`."""
+    cdef uint64_t page_mask = (<uint64_t> 1 << shift) - 1
     cdef _Grant grant
-    cdef int status
-    _read_pte(leaf, va, &pte)
-    status = _use_pte(mmu.memory, pte.value, pte.shift, access, &grant)
+    cdef int status = _use_pte(memory, pte, shift, access, &grant)
     if unlikely(status != FP_OK):
         return status
-    host[0] = grant.base + _page_address(pte.value, pte.shift) + (va & ((<uint64_t> 1 << pte.shift) - 1))
+    host[0] = grant.base + (_page_address(pte) & ~page_mask | va & page_mask)
     read_only[0] = grant.read_only
     return FP_OK
+
+
+cdef inline int _translate_leaf(const PhysicalMemory *memory, const LeafSlot *leaf, uint64_t va, int access,
+                                uint8_t **host, uint32_t *read_only) noexcept nogil:
+    """Translate `va`, whose PDE0 entry is `leaf`."""
+    cdef _Pte pte
+    _read_pte(leaf, va, &pte)
+    # Once for each size: with a constant shift that is half the work.
+    if pte.shift == _hw.NV_MMU_VER2_VA_PTE_4K__LOW:
+        return _translate_pte(memory, pte.value, _hw.NV_MMU_VER2_VA_PTE_4K__LOW, va, access, host, read_only)
+    if pte.shift == _hw.NV_MMU_VER2_VA_PTE_64K__LOW:
+        return _translate_pte(memory, pte.value, _hw.NV_MMU_VER2_VA_PTE_64K__LOW, va, access, host, read_only)
+    return _translate_pte(memory, pte.value, _hw.NV_MMU_VER2_VA_PDE0__LOW, va, access, host, read_only)
 
 
 cdef uint8_t *mmu_translate_miss(Mmu *mmu, uint64_t va, int access) noexcept nogil:
@@ -303,21 +339,22 @@ cdef uint8_t *mmu_translate_miss(Mmu *mmu, uint64_t va, int access) noexcept nog
     if unlikely(va >= _VA_END):
         _fault(mmu, va, access, FP_BAD_RANGE)
         return NULL
-    if leaf.tag != (va >> _hw.NV_MMU_VER2_VA_PDE0__LOW) + 1:
-        table = _walk(mmu, va, &hole)
+    if leaf.tag != va >> _hw.NV_MMU_VER2_VA_PDE0__LOW:
+        table = _directory(mmu, va, &hole)
         if unlikely(table == NULL):
             _fault(mmu, va, access, FP_UNMAPPED)
             return NULL
         _read_leaf(mmu.memory, table, va, leaf)
-        leaf.tag = (va >> _hw.NV_MMU_VER2_VA_PDE0__LOW) + 1
-    status = _translate_leaf(mmu, leaf, va, access, &host, &read_only)
+        leaf.tag = va >> _hw.NV_MMU_VER2_VA_PDE0__LOW
+        leaf.run_pte = 0
+    status = _translate_leaf(mmu.memory, leaf, va, access, &host, &read_only)
     if unlikely(status != FP_OK):
         # What is not there is not cached: a driver need not invalidate to make an entry valid.
-        leaf.tag = 0
+        leaf.tag = _NO_TAG
         _fault(mmu, va, access, status)
         return NULL
-    slot.read_tag = (va >> 12) + 1
-    slot.write_tag = 0 if read_only else slot.read_tag
+    slot.read_tag = va >> 12
+    slot.write_tag = _NO_TAG if read_only else va >> 12
     slot.addend = <uint64_t> <uintptr_t> host - va
     return host
 
@@ -330,7 +367,7 @@ cdef int _scan(Mmu *mmu, uint64_t va, uint64_t size, int access, Span *out, Py_s
     cdef uint64_t end = va + size
     cdef uint64_t at = va
     cdef uint64_t table_end = va        # `table` serves addresses below this
-    cdef uint64_t block_end, reach, next_at, physical, page_start, step
+    cdef uint64_t block_end, reach, next_at, physical, page_start, page_bytes, run_bytes, step, left
     cdef uint64_t granted = ~<uint64_t> 0   # attributes that `grant` belongs to: none yet
     cdef uint32_t hole = 0
     cdef LeafSlot leaf
@@ -343,7 +380,9 @@ cdef int _scan(Mmu *mmu, uint64_t va, uint64_t size, int access, Span *out, Py_s
     cdef uint64_t span_next = 0
     cdef uint64_t span_physical = 0
     cdef uint32_t kind = 0
-    cdef uint32_t span_kind = 0
+    cdef uint32_t span_kind = ~<uint32_t> 0     # no page's: the first one starts a span
+    cdef LeafSlot *slot
+    cdef uint64_t block_bytes = <uint64_t> 1 << _hw.NV_MMU_VER2_VA_PDE0__LOW
     cdef size_t run
     cdef int status = FP_OK
     grant.base = NULL
@@ -351,8 +390,17 @@ cdef int _scan(Mmu *mmu, uint64_t va, uint64_t size, int access, Span *out, Py_s
     grant.system = 0
     grant.read_only = 0
     while at < end:
+        # What is known to be one run, and to continue the span, is not looked at again.
+        slot = &mmu.leaves[(at >> _hw.NV_MMU_VER2_VA_PDE0__LOW) & (LEAF_SLOTS - 1)]
+        if (at == span_next and slot.run_pte == _run_pte(granted, span_physical)
+                and slot.tag << _hw.NV_MMU_VER2_VA_PDE0__LOW == at and end - at >= block_bytes):
+            span_next += block_bytes
+            span_physical += block_bytes
+            span.length += block_bytes
+            at = span_next
+            continue
         if at >= table_end:
-            table = _walk(mmu, at, &hole)
+            table = _directory(mmu, at, &hole)
             if table == NULL:
                 if access:
                     status = FP_UNMAPPED
@@ -369,26 +417,32 @@ cdef int _scan(Mmu *mmu, uint64_t va, uint64_t size, int access, Span *out, Py_s
             if pte.shift == _hw.NV_MMU_VER2_VA_PTE_4K__LOW and leaf.big != NULL:
                 reach = min(reach, ((at >> _hw.NV_MMU_VER2_VA_PTE_64K__LOW) + 1)
                             << _hw.NV_MMU_VER2_VA_PTE_64K__LOW)
-            page_start = at & ~((<uint64_t> 1 << pte.shift) - 1)
-            step = <uint64_t> 1 << (pte.shift - _hw.NV_MMU_VER2_PTE_ADDRESS_SHIFT
-                                    + _hw.NV_MMU_VER2_PTE_ADDRESS__LOW)
+            page_bytes = <uint64_t> 1 << pte.shift
+            page_start = at & ~(page_bytes - 1)
+            step = page_bytes >> (_hw.NV_MMU_VER2_PTE_ADDRESS_SHIFT - _hw.NV_MMU_VER2_PTE_ADDRESS__LOW)
+            left = ((reach - 1) >> pte.shift) - (at >> pte.shift) + 1
             # One page, or one run of pages that follow each other in memory, per turn.
             while True:
-                physical = _page_address(pte.value, pte.shift)
-                if unlikely(_attributes(pte.value) != granted or physical > grant.size
-                            or grant.size - physical < (<uint64_t> 1 << pte.shift)):
+                physical = _page_address(pte.value) & ~(page_bytes - 1)
+                if unlikely(_attributes(pte.value) != granted or physical + page_bytes > grant.size):
                     status = _use_pte(memory, pte.value, pte.shift, access, &grant)
                     if unlikely(status != FP_OK):
                         break
                     granted = _attributes(pte.value)
                     kind = grant.system | grant.read_only << 1
-                # SAFETY: `reach` does not leave the 2 MiB that the table behind `entry` serves.
-                run = logv_pte_run(pte.entry, pte.value, step,
-                                   min(((reach - 1) >> pte.shift) - (at >> pte.shift) + 1,
-                                       (grant.size - physical) >> pte.shift))
-                next_at = min(reach, page_start + (<uint64_t> run << pte.shift))
+                # SAFETY: `left` entries are there, `entry` the first: `reach` stays within the table's 2 MiB.
+                run_bytes = page_bytes
+                run = 1
+                if left > 1 and load_relaxed64(pte.entry + 1) == pte.value + step:
+                    run = logv_pte_run(pte.entry, pte.value, step, min(left, (grant.size - physical) >> pte.shift))
+                    run_bytes = <uint64_t> run << pte.shift
+                if run_bytes == block_bytes:
+                    slot[0] = leaf
+                    slot.tag = at >> _hw.NV_MMU_VER2_VA_PDE0__LOW
+                    slot.run_pte = _run_pte(granted, physical)
+                next_at = min(reach, page_start + run_bytes)
                 physical += at - page_start
-                if at != span_next or physical != span_physical or kind != span_kind:
+                if physical != span_physical or at != span_next or kind != span_kind:
                     if unlikely(span == last):
                         end = at        # full: stop here, without a fault
                         block_end = at
@@ -405,7 +459,8 @@ cdef int _scan(Mmu *mmu, uint64_t va, uint64_t size, int access, Span *out, Py_s
                 span_next = next_at
                 span_physical = physical + (next_at - at)
                 at = next_at
-                if at >= reach:
+                left -= run
+                if left == 0:
                     break
                 pte.entry += run
                 pte.value = load_relaxed64(pte.entry)
@@ -417,7 +472,7 @@ cdef int _scan(Mmu *mmu, uint64_t va, uint64_t size, int access, Span *out, Py_s
                     break
                 status = FP_OK
                 granted = ~<uint64_t> 0
-                at = min(block_end, page_start + (<uint64_t> 1 << pte.shift))
+                at = min(block_end, page_start + page_bytes)
         if unlikely(status != FP_OK):
             break
     count[0] = span + 1 - out
@@ -520,15 +575,15 @@ cdef inline void _copy_bytes(uint8_t *target, const uint8_t *source, uint64_t si
         memmove(target, source, size)
 
 
-cdef inline void _prefetch_next(const _Cursor *cursor) noexcept nogil:
-    """Start loading the next span: the hardware's own prefetchers stop at a page's end."""
-    cdef const uint8_t *host
-    if cursor.current + 1 < cursor.count:
-        host = cursor.spans[cursor.current + 1].host
-        logv_prefetch(host)
-        logv_prefetch(host + 64)
-        logv_prefetch(host + 128)
-        logv_prefetch(host + 192)
+cdef inline void _prefetch(const _Cursor *to, const _Cursor *source) noexcept nogil:
+    """Start to fetch the next spans: the hardware's own prefetchers stop at a page's end."""
+    cdef Py_ssize_t line
+    if source.current + 1 < source.count:
+        for line in range(8):
+            logv_prefetch_read(source.spans[source.current + 1].host + 64 * line)
+    if to.current + 1 < to.count:
+        for line in range(4):
+            logv_prefetch_write(to.spans[to.current + 1].host + 64 * line)
 
 
 cdef int _copy_line(_Cursor *to, _Cursor *source, uint64_t dst, uint64_t src, uint64_t size,
@@ -548,7 +603,8 @@ cdef int _copy_line(_Cursor *to, _Cursor *source, uint64_t dst, uint64_t src, ui
         if unlikely(status != FP_OK):
             return status
         part = min(size - done, min(origin_room, target_room))
-        _prefetch_next(source)
+        if part < size - done:
+            _prefetch(to, source)
         _copy_bytes(target, origin, part)
         done += part
     return FP_OK
@@ -699,7 +755,7 @@ cdef void doorbell_interrupt(uint8_t *page) noexcept nogil:
 
 cdef int idle_step(uint64_t idle_since_ns) noexcept nogil:
     sched_yield()
-    return now_ns() - idle_since_ns >= ENGINE_SPIN_NS
+    return idle_since_ns != 0 and now_ns() - idle_since_ns >= ENGINE_SPIN_NS
 
 
 # --------------------------------------------------------------------------- arguments from Python
@@ -1307,15 +1363,15 @@ cdef class Translator:
 
 
 cdef inline uint8_t *_translate_walking(Mmu *mmu, uint64_t va) noexcept nogil:
-    """Translate a mapped address from the root, past the caches."""
+    """Translate a mapped address past the TLB, as at the first access to a page."""
     cdef LeafSlot leaf
     cdef uint32_t hole = 0
     cdef uint32_t read_only = 0
     cdef uint8_t *host = NULL
-    cdef const uint64_t *table = _walk(mmu, va, &hole)
+    cdef const uint64_t *table = _directory(mmu, va, &hole)
     if table != NULL:
         _read_leaf(mmu.memory, table, va, &leaf)
-        _translate_leaf(mmu, &leaf, va, ACCESS_READ, &host, &read_only)
+        _translate_leaf(mmu.memory, &leaf, va, ACCESS_READ, &host, &read_only)
     return host
 
 
@@ -1397,6 +1453,7 @@ cdef class Poller:
         cdef uint8_t *doorbell = self._doorbell_pin.data
         cdef uint64_t served = 0
         cdef uint64_t idle_since = 0
+        cdef bint idle = False
         cdef uint64_t wakes
         cdef uint32_t pending
         cdef Py_ssize_t turn = 0
@@ -1412,10 +1469,13 @@ cdef class Poller:
                 gp_publish(&self._slots[found])
                 served += pending
                 turn = found + 1
-                idle_since = 0
+                idle = False
                 continue
             if polling:
-                if idle_since == 0:
+                if not idle:
+                    idle = True
+                    idle_since = 0
+                elif idle_since == 0:
                     idle_since = now_ns()
                 if idle_step(idle_since) == 0:
                     continue
@@ -1425,5 +1485,5 @@ cdef class Poller:
                 poll(&waiting, 1, -1)
                 posix_read(self._doorbell_fd, &wakes, 8)
             doorbell_sleeping(doorbell, 0)
-            idle_since = 0
+            idle = False
         return served

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,10 @@ def compare(workload: tuple[str, ...], pairs: int | None, json_file: Path | None
     console.print(to_table(report))
     console.print(summary(report))
     if json_file is not None:
-        json_file.write_text(json.dumps(to_json(report), indent=2) + "\n", encoding="utf-8")
+        try:
+            json_file.write_text(json.dumps(to_json(report), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise click.FileError(str(json_file), error.strerror) from error
     if not report.right:
         sys.exit(EXIT_WRONG)
     if report.verdict is not Verdict.PASS:
@@ -129,9 +131,8 @@ def workloads() -> None:
 
 @main.command()
 def info() -> None:
-    """Show LoGV's version and the figures of the GPU that ``logv compare`` uses."""
+    """Show the figures of the GPU that ``logv compare`` uses."""
     table = Table(show_header=False)
-    table.add_row("LoGV", version("logv"))
     with Machine(vram=MACHINE_VRAM) as machine, machine.device() as device:
         major, minor = device.compute_capability
         _, memory = device.memory_info

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.contract.worlds import Factory, World, host_world
+from tests.guest.guest_world import guest_world
 
 from logv.gpu import Gpu
 from logv.host import HostDriver
@@ -10,6 +11,7 @@ from logv.uapi import Driver
 # One line per implementation of `uapi.Driver`.
 FACTORIES: dict[str, Factory] = {
     "host": host_world,
+    "guest": guest_world,
 }
 
 

@@ -64,11 +64,11 @@ class Space:
     Tables are taken from the bottom of VRAM; data may lie anywhere, also over them.
     """
 
-    vram: bytearray
-    system: bytearray
+    vram: bytearray = field(repr=False)
+    system: bytearray = field(repr=False)
     pdb: int = 0
     next_table: int = 4096
-    tables: dict[tuple[int, int], int] = field(default_factory=dict)
+    tables: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
 
     def load(self, address: int) -> int:
         """Read one entry."""

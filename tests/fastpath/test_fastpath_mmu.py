@@ -100,10 +100,11 @@ def translator(space: Space) -> Translator:
 
 
 def check_range(space: Space, mmu: Translator, va: int, size: int, write: bool, capacity: int) -> None:
-    """Compare one range translation with the model's."""
+    """Compare a range translation with the model's, twice: the second time caches have been filled."""
     spans, stop = space.translate_range(va, size, WRITE if write else READ)
-    assert mmu.translate_range(va, size, write, capacity=capacity) == spans
-    assert mmu.fault == (None if stop is None else (stop[0], WRITE if write else READ, stop[1]))
+    for _ in range(2):
+        assert mmu.translate_range(va, size, write, capacity=capacity) == spans
+        assert mmu.fault == (None if stop is None else (stop[0], WRITE if write else READ, stop[1]))
 
 
 def check_address(space: Space, mmu: Translator, va: int, write: bool) -> None:
@@ -152,8 +153,9 @@ def test_mirroring_finds_every_page_of_the_whole_address_space(space: Space, cap
     for start, blocks in GROUPS:
         expected += space.translate_range(start, blocks * PAGE_2M, 0)[0]
     mmu = translator(space)
-    assert mmu.translate_range(0, VA_END, mirror=True, capacity=capacity) == expected
-    assert mmu.fault is None
+    for _ in range(2):
+        assert mmu.translate_range(0, VA_END, mirror=True, capacity=capacity) == expected
+        assert mmu.fault is None
 
 
 @settings(max_examples=40, deadline=None)
@@ -188,6 +190,28 @@ def test_the_view_changes_at_an_invalidate() -> None:
     assert mmu.translate(PAGE_4K + 8) == (False, 0x200008)
     mmu.invalidate()
     assert mmu.translate(PAGE_4K + 8) == (False, 0x300008)
+
+
+@pytest.mark.parametrize("page_size", [PAGE_4K, PAGE_64K, PAGE_2M])
+def test_a_range_is_seen_anew_after_an_invalidate(page_size: int) -> None:
+    """A block that was one run is remembered as such, and forgotten by an invalidate."""
+    space = Space(bytearray(4 * PAGE_2M), bytearray(SYSTEM_BYTES))
+    for va in range(0, 2 * PAGE_2M, page_size):
+        space.map(va, page_size, pte(PAGE_2M + va))
+    mmu = translator(space)
+    for _ in range(2):
+        assert mmu.translate_range(0, 2 * PAGE_2M) == [(0, PAGE_2M, 2 * PAGE_2M, False, False)]
+        assert mmu.translate_range(0, 2 * PAGE_2M, write=True) == [(0, PAGE_2M, 2 * PAGE_2M, False, False)]
+    for va in range(PAGE_2M, 2 * PAGE_2M, page_size):
+        space.map(va, page_size, pte(va, read_only=True))
+    mmu.invalidate()
+    for _ in range(2):
+        assert mmu.translate_range(0, 2 * PAGE_2M) == [
+            (0, PAGE_2M, PAGE_2M, False, False),
+            (PAGE_2M, PAGE_2M, PAGE_2M, False, True),
+        ]
+        assert mmu.translate_range(0, 2 * PAGE_2M, write=True) == [(0, PAGE_2M, PAGE_2M, False, False)]
+        assert mmu.fault == (PAGE_2M, WRITE, Status.READ_ONLY)
 
 
 def test_a_page_becomes_valid_without_an_invalidate() -> None:

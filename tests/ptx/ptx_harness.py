@@ -4,12 +4,15 @@ import ctypes
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from logv.hw.software_gpu import MAX_SHARED_MEMORY_PER_BLOCK
 from logv.ptx import CompiledKernel, Module, compile_entry, parse
+
+_T = TypeVar("_T", bound=np.generic)
 
 KERNELS = Path(__file__).parent / "kernels"
 # GPU virtual address of the first byte of device memory.
@@ -55,9 +58,9 @@ class Bench:
         self.memory[address : address + data.size] = data
         return BASE + address
 
-    def download(self, address: int, shape: int | tuple[int, ...], dtype: object) -> NDArray[np.generic]:
+    def download(self, address: int, shape: int | tuple[int, ...], dtype: type[_T]) -> NDArray[_T]:
         """Copy an array back."""
-        kind: np.dtype[np.generic] = np.dtype(dtype)  # type: ignore[call-overload]
+        kind = np.dtype(dtype)
         count = math.prod(shape) if isinstance(shape, tuple) else shape
         begin = address - BASE
         return self.memory[begin : begin + count * kind.itemsize].copy().view(kind).reshape(shape)
@@ -66,7 +69,7 @@ class Bench:
         self,
         kernel: CompiledKernel,
         grid: Sequence[int],
-        *arguments: np.generic | int,
+        *arguments: np.generic | NDArray[np.void] | int,
         shared: int = 0,
         blocks: tuple[int, int] | None = None,
     ) -> int:

@@ -23,7 +23,7 @@ def test_best_shifts_against_loops() -> None:
     """Each pixel gets the first shift whose window differs least."""
     rng = np.random.default_rng(0)
     height, width = 3, 5
-    shape = (height + 2 * RADIUS, 2 * DISPARITIES + width + 2 * RADIUS)
+    shape = (3, height + 2 * RADIUS, 2 * DISPARITIES + width + 2 * RADIUS)
     left, right = rng.integers(0, 256, (2, *shape), dtype=np.uint8)
     window = 2 * RADIUS + 1
     expected = np.empty((height, width), dtype=np.uint8)
@@ -31,9 +31,9 @@ def test_best_shifts_against_loops() -> None:
         for x in range(width):
             costs = []
             for shift in range(DISPARITIES):
-                here = left[y : y + window, x + DISPARITIES : x + DISPARITIES + window].astype(int)
+                here = left[:, y : y + window, x + DISPARITIES : x + DISPARITIES + window].astype(int)
                 start = x + DISPARITIES - shift
-                costs.append(np.abs(here - right[y : y + window, start : start + window]).sum())
+                costs.append(np.abs(here - right[:, y : y + window, start : start + window]).sum())
             expected[y, x] = costs.index(min(costs))
     assert np.array_equal(best_shifts(left, right), expected)
 
@@ -41,8 +41,8 @@ def test_best_shifts_against_loops() -> None:
 def test_best_shifts_finds_a_known_shift() -> None:
     """A right image that is the left one moved by 13 columns has disparity 13 everywhere."""
     rng = np.random.default_rng(1)
-    left = rng.integers(0, 256, (20, 2 * DISPARITIES + 60), dtype=np.uint8)
-    assert (best_shifts(left, np.roll(left, -13, axis=1))[:, :30] == 13).all()
+    left = rng.integers(0, 256, (3, 20, 2 * DISPARITIES + 60), dtype=np.uint8)
+    assert (best_shifts(left, np.roll(left, -13, axis=2))[:, :30] == 13).all()
 
 
 def test_agreement_keeps_what_leads_back() -> None:

@@ -47,10 +47,11 @@ from logv.abi.slots import (
     SLOTS_SIZE,
     STATUS_PENDING,
     Reply,
-    pack_reply,
+    pack_failure,
     pack_request,
+    pack_success,
     unpack_reply,
-    unpack_request,
+    unpack_requests,
 )
 
 __all__ = [
@@ -94,9 +95,10 @@ __all__ = [
     "VspaceUnmap",
     "decode_execute",
     "encode_execute",
-    "pack_reply",
+    "pack_failure",
     "pack_request",
+    "pack_success",
     "read_fields",
     "unpack_reply",
-    "unpack_request",
+    "unpack_requests",
 ]

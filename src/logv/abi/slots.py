@@ -4,10 +4,10 @@
 offset  bytes  content
 ======  =====  ==========================================================================
 0x00    4      call number; the guest writes it
-0x04    4      status; the guest writes ``STATUS_PENDING``, the hypervisor a status code
 0x08    56     the request's fields, 8 bytes each; fields that the call lacks are 0
-0x40    64     the reply's fields, 8 bytes each
-0x80    128    why the call failed, UTF-8, padded with NULs
+0x40    4      status; the guest writes ``STATUS_PENDING``, the hypervisor a status code
+0x48    56     the reply's fields, 8 bytes each; of a call that succeeded
+0x80    128    why the call failed, UTF-8, padded with NULs; of a call that failed
 ======  =====  ==========================================================================
 
 All numbers are little endian. The guest can write a slot at any time, so each side copies what the
@@ -16,7 +16,7 @@ other wrote once, and trusts nothing that it wrote itself to be there still.
 
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
@@ -28,48 +28,60 @@ SLOTS_SIZE = SLOT_COUNT * SLOT_SIZE
 STATUS_PENDING = 0xFFFFFFFF
 
 REQUEST_FIELDS = 7
-REPLY_FIELDS = 8
-MESSAGE_SIZE = 128
+REPLY_FIELDS = 3
+"""The most that a call has."""
 
-_REQUEST = struct.Struct(f"<II{REQUEST_FIELDS}Q")
+_STATUS_OFFSET = 0x40
+_MESSAGE_OFFSET = 0x80
+_MESSAGE_SIZE = 128
+# By number of fields; padding is written as zeros.
+_PACK_REQUEST = [
+    struct.Struct(f"<I4x{count}Q{8 * (REQUEST_FIELDS - count)}xI") for count in range(REQUEST_FIELDS + 1)
+]
+_PACK_REPLY = [struct.Struct(f"<I4x{count}Q") for count in range(REPLY_FIELDS + 1)]
+_UNPACK_REPLY = _PACK_REPLY[REPLY_FIELDS]
+_REQUEST = struct.Struct(f"<I4x{REQUEST_FIELDS}Q{SLOT_SIZE - 8 * (REQUEST_FIELDS + 1)}x")
 _STATUS = struct.Struct("<I")
-_STATUS_OFFSET = 4
-_REPLY = struct.Struct(f"<{REPLY_FIELDS}Q{MESSAGE_SIZE}s")
-_REPLY_OFFSET = 0x40
+_MESSAGE = struct.Struct(f"{_MESSAGE_SIZE}s")
 
 
 class Reply(NamedTuple):
-    """What a call came to: a status code, the reply's fields with zeros behind, and a message."""
+    """What a call came to: a status code, the reply's fields (some behind may be junk), and a message."""
 
     status: int
     fields: tuple[int, ...]
     message: str
 
 
-def pack_request(buffer: Buffer, slot: int, call: int, fields: Sequence[int]) -> None:
+def pack_request(buffer: Buffer, slot: int, call: int, fields: tuple[int, ...]) -> None:
     """Write a request into slot number `slot` of `buffer`, and mark it as pending."""
-    padding = (0,) * (REQUEST_FIELDS - len(fields))
-    _REQUEST.pack_into(buffer, slot * SLOT_SIZE, call, STATUS_PENDING, *fields, *padding)
+    _PACK_REQUEST[len(fields)].pack_into(buffer, slot * SLOT_SIZE, call, *fields, STATUS_PENDING)
 
 
-def unpack_request(copy: Buffer, slot: int) -> tuple[int, tuple[int, ...]]:
-    """Return call number and fields of slot number `slot` of a copy of slots."""
-    call, _, *fields = _REQUEST.unpack_from(copy, slot * SLOT_SIZE)
-    return call, tuple(fields)
+def unpack_requests(copy: bytes) -> Iterator[tuple[int, ...]]:
+    """Return call number and fields of each of the slots that `copy` holds."""
+    return _REQUEST.iter_unpack(copy)
 
 
-def pack_reply(buffer: Buffer, slot: int, reply: Reply) -> None:
-    """Write a reply into slot number `slot` of `buffer`; of a long message, what fits."""
-    padding = (0,) * (REPLY_FIELDS - len(reply.fields))
-    # Cut between characters, and keep a NUL at the end.
-    text = reply.message.encode()[: MESSAGE_SIZE - 1].decode(errors="ignore").encode()
-    _REPLY.pack_into(buffer, slot * SLOT_SIZE + _REPLY_OFFSET, *reply.fields, *padding, text)
-    # Last: whoever polls the status finds the rest complete.
-    _STATUS.pack_into(buffer, slot * SLOT_SIZE + _STATUS_OFFSET, reply.status)
+def pack_success(buffer: Buffer, slot: int, fields: tuple[int, ...]) -> None:
+    """Write the reply of a call that succeeded into slot number `slot` of `buffer`."""
+    _PACK_REPLY[len(fields)].pack_into(buffer, slot * SLOT_SIZE + _STATUS_OFFSET, 0, *fields)
+
+
+def pack_failure(buffer: Buffer, slot: int, status: int, message: str) -> None:
+    """Write the reply of a call that failed into slot number `slot` of `buffer`."""
+    # Of a long text what fits, cut between characters.
+    text = message.encode()[:_MESSAGE_SIZE].decode(errors="ignore").encode()
+    _MESSAGE.pack_into(buffer, slot * SLOT_SIZE + _MESSAGE_OFFSET, text)
+    _STATUS.pack_into(buffer, slot * SLOT_SIZE + _STATUS_OFFSET, status)
 
 
 def unpack_reply(buffer: Buffer, slot: int) -> Reply:
     """Return the reply in slot number `slot` of `buffer`."""
-    (status,) = _STATUS.unpack_from(buffer, slot * SLOT_SIZE + _STATUS_OFFSET)
-    *fields, text = _REPLY.unpack_from(buffer, slot * SLOT_SIZE + _REPLY_OFFSET)
-    return Reply(status, tuple(fields), text.rstrip(b"\0").decode(errors="replace"))
+    start = slot * SLOT_SIZE
+    words = _UNPACK_REPLY.unpack_from(buffer, start + _STATUS_OFFSET)
+    status = words[0]
+    if not status:
+        return Reply(0, words[1:], "")
+    (text,) = _MESSAGE.unpack_from(buffer, start + _MESSAGE_OFFSET)
+    return Reply(status, (), text.rstrip(b"\0").decode(errors="replace"))

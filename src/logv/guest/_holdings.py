@@ -1,6 +1,6 @@
 """What one process of a VM holds: the guest driver keeps the VM's processes apart with these tables."""
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from logv import abi
 from logv.errors import InvalidHandleError
@@ -36,13 +36,17 @@ class OwnedObjects(Generic[T]):
         """Take in, or replace, an object."""
         self._objects[handle] = item
 
-    def get(self, handle: object) -> T:
-        """Return the object; raise InvalidHandleError if this process has none of that handle."""
+    def get(self, handle: int) -> T:
+        """Return the object; raise InvalidHandleError like :meth:`check`."""
+        return self._objects[self.check(handle)]
+
+    def check(self, handle: object) -> int:
+        """Return the handle; raise InvalidHandleError if this process has no such object."""
         if not isinstance(handle, int) or handle not in self._objects:
             # An integer of any length may come here, and decimal text of a long one is an error in itself.
             shown = f"{handle:#x}" if isinstance(handle, int) else type(handle).__name__
             raise InvalidHandleError(f"{shown} is not a {self._what} handle of this process, or was freed")
-        return self._objects[handle]
+        return handle
 
     def remove(self, handle: int) -> None:
         """Forget an object."""
@@ -68,15 +72,6 @@ class Holdings:
         self.memories: OwnedObjects[memoryview | None] = OwnedObjects("buffer object")
         self.vspaces: OwnedObjects[None] = OwnedObjects("address space")
         self.channels: OwnedObjects[None] = OwnedObjects("channel")
-
-    def check(self, field: str, handle: object) -> None:
-        """Raise InvalidHandleError unless this process holds what a request's field names."""
-        tables: dict[str, OwnedObjects[Any]] = {
-            "memory": self.memories,
-            "vspace": self.vspaces,
-            "channel": self.channels,
-        }
-        tables[field].get(handle)
 
     def take_memory(self, fields: tuple[int, ...], domain: Domain) -> Memory:
         """Take in a buffer object."""

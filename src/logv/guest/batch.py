@@ -18,17 +18,22 @@ if TYPE_CHECKING:
 # These cannot be taken back while their channel lives, so they come last: until then, every call can be
 # undone.
 _FOR_GOOD = (abi.ObjEngNew, abi.FifoInitIb)
-_PRODUCERS = {abi.REQUESTS[call]: call for call in abi.REFERABLE.values()}
+_REFERABLE = {
+    request: [position for position, name in enumerate(request._fields) if name in abi.REFERABLE]
+    for request in abi.REQUESTS.values()
+}
 
 
 @dataclass(slots=True)
 class _Call:
-    """A call that was recorded; `fields` is its reply once it succeeded."""
+    """A call that was recorded; `fields` is its reply, once it succeeded.
+
+    References in `request` name calls of the batch by their index, where a slot's number belongs.
+    """
 
     pending: Pending[Any]
-    request: type[abi.Request]
-    arguments: tuple[object, ...]
-    finish: Callable[[Any, tuple[int, ...]], object]
+    request: abi.Request
+    finish: Callable[[tuple[int, ...]], object]
     fields: tuple[int, ...] = ()
 
 
@@ -67,20 +72,21 @@ class GuestBatch:
     def mem_alloc(self, size: int, domain: Domain = Domain.VRAM) -> Pending[Memory]:
         """See :meth:`Process.mem_alloc`."""
         return self._record(
-            abi.MemAlloc,
-            (word(size, "the size in bytes"), word(domain, "the domain")),
-            lambda _, fields: self._holdings.take_memory(fields, domain),
+            abi.MemAlloc(word(size, "the size in bytes"), word(domain, "the domain")),
+            lambda fields: self._holdings.take_memory(fields, domain),
         )
 
     def mem_map(self, memory: int | Pending[Memory]) -> Pending[memoryview]:
         """See :meth:`Process.mem_map`."""
+        handle = self._memory(memory)
         return self._record(
-            abi.MemMap, (memory,), lambda request, fields: self._holdings.take_view(request.memory, fields)
+            abi.MemMap(handle),
+            lambda fields: self._holdings.take_view(self._resolve(handle, {}), fields),
         )
 
     def vspace_new(self) -> Pending[int]:
         """See :meth:`Process.vspace_new`."""
-        return self._record(abi.VspaceNew, (), lambda _, fields: self._holdings.take_vspace(fields))
+        return self._record(abi.VspaceNew(), self._holdings.take_vspace)
 
     def vspace_map(
         self,
@@ -96,105 +102,123 @@ class GuestBatch:
         if size is None:
             size, flags = 0, flags | abi.VSPACE_MAP_TO_END
         return self._record(
-            abi.VspaceMap,
-            (vspace, memory, word(offset, "the offset in bytes"), word(size, "the size in bytes"), flags),
-            lambda _, fields: abi.read_fields(abi.VspaceMapReply, fields).address,
+            abi.VspaceMap(
+                self._vspace(vspace),
+                self._memory(memory),
+                word(offset, "the offset in bytes"),
+                word(size, "the size in bytes"),
+                flags,
+            ),
+            lambda fields: fields[0],
         )
 
     def chan_new(self, vspace: int | Pending[int]) -> Pending[Channel]:
         """See :meth:`Process.chan_new`."""
-        return self._record(abi.ChanNew, (vspace,), lambda _, fields: self._holdings.take_channel(fields))
+        return self._record(abi.ChanNew(self._vspace(vspace)), self._holdings.take_channel)
 
     def fifo_init_ib(
         self, channel: int | Pending[Channel], ring: int | Pending[int], entries: int
     ) -> Pending[None]:
         """See :meth:`Process.fifo_init_ib`."""
-        if not isinstance(ring, Pending) and word(ring, "the ring's address") & abi.REFERENCE:
+        if isinstance(ring, Pending):
+            address = self._reference(ring, abi.Call.VSPACE_MAP)
+        elif (address := word(ring, "the ring's address")) & abi.REFERENCE:
             raise InvalidValueError(f"there can be no ring at {ring:#x}, beyond every GPU address")
-        return self._record(
-            abi.FifoInitIb, (channel, ring, word(entries, "the number of entries")), lambda _, __: None
-        )
+        request = abi.FifoInitIb(self._channel(channel), address, word(entries, "the number of entries"))
+        return self._record(request, _nothing)
 
     def obj_eng_new(self, channel: int | Pending[Channel], engine_class: int) -> Pending[None]:
         """See :meth:`Process.obj_eng_new`."""
-        return self._record(
-            abi.ObjEngNew, (channel, word(engine_class, "the engine class")), lambda _, __: None
-        )
+        request = abi.ObjEngNew(self._channel(channel), word(engine_class, "the engine class"))
+        return self._record(request, _nothing)
 
-    def _record(
-        self,
-        request: type[abi.Request],
-        arguments: tuple[object, ...],
-        finish: Callable[[Any, tuple[int, ...]], object],
-    ) -> Pending[Any]:
+    def _memory(self, argument: object) -> int:
+        if isinstance(argument, Pending):
+            return self._reference(argument, abi.Call.MEM_ALLOC)
+        return self._holdings.memories.check(argument)
+
+    def _vspace(self, argument: object) -> int:
+        if isinstance(argument, Pending):
+            return self._reference(argument, abi.Call.VSPACE_NEW)
+        return self._holdings.vspaces.check(argument)
+
+    def _channel(self, argument: object) -> int:
+        if isinstance(argument, Pending):
+            return self._reference(argument, abi.Call.CHAN_NEW)
+        return self._holdings.channels.check(argument)
+
+    def _reference(self, argument: Pending[Any], producer: abi.Call) -> int:
+        """Return a reference; refuse a result of another batch, whose index means another call here."""
+        calls, index = self._calls, argument.index
+        if index >= len(calls) or calls[index].pending is not argument:
+            raise InvalidValueError("the Pending argument belongs to another batch; pass its value")
+        if not isinstance(calls[index].request, abi.REQUESTS[producer]):
+            raise InvalidHandleError(f"the Pending argument is not the result of {producer.name.lower()}")
+        return abi.REFERENCE | index
+
+    def _record(self, request: abi.Request, finish: Callable[[tuple[int, ...]], object]) -> Pending[Any]:
         if not self._open:
             raise ClosedError("a batch takes calls inside its with block only; make a new one")
-        for name, argument in zip(request._fields, arguments, strict=True):
-            if isinstance(argument, Pending):
-                self._check_pending(name, argument)
         pending: Pending[Any] = Pending(len(self._calls))
-        self._calls.append(_Call(pending, request, arguments, finish))
+        self._calls.append(_Call(pending, request, finish))
         return pending
 
-    def _check_pending(self, name: str, argument: Pending[Any]) -> None:
-        """Refuse a result of another batch, whose number means another call here, or of another kind."""
-        if argument.index >= len(self._calls) or self._calls[argument.index].pending is not argument:
-            raise InvalidValueError("the Pending argument belongs to another batch; pass its value")
-        if _PRODUCERS.get(self._calls[argument.index].request) is not abi.REFERABLE[name]:
-            raise InvalidHandleError(f"the Pending argument does not stand for a {name}")
-
     def _carry_out(self) -> None:
+        # Handles were checked against the process's own when they were recorded. One that was freed
+        # since then names nothing any more, so the hypervisor refuses it.
+        calls = self._calls
         done: list[_Call] = []
-        with self._process.enter() as slots:
-            for call in self._calls:
-                self._check_handles(call)
-            order = sorted(self._calls, key=lambda call: call.request in _FOR_GOOD)
+        with self._process.lock:
+            slots = self._process.ready()
+            order = sorted(calls, key=lambda call: isinstance(call.request, _FOR_GOOD))
             try:
                 for start in range(0, len(order), abi.SLOT_COUNT):
                     run = order[start : start + abi.SLOT_COUNT]
                     numbers = {call.pending.index: slot for slot, call in enumerate(run)}
-                    replies = slots.run([self._request(call, numbers) for call in run])
-                    for call, reply in zip(run, replies, strict=True):
-                        raise_for_status(reply.status, reply.message)
-                        call.fields = reply.fields
+                    replies = slots.run([self._place(call.request, numbers) for call in run])
+                    for call, (status, fields, message) in zip(run, replies, strict=True):
+                        raise_for_status(status, message)
+                        call.fields = fields
                         done.append(call)
             except BaseException:
                 # A device that no longer answers has taken everything back.
                 with suppress(ClosedError):
                     slots.run_all([undo for call in reversed(done) for undo in self._undo(call)])
                 raise
-            results = [call.finish(self._request(call, {}), call.fields) for call in self._calls]
-        for call, result in zip(self._calls, results, strict=True):
+            results = [call.finish(call.fields) for call in calls]
+        for call, result in zip(calls, results, strict=True):
             call.pending.resolve(result)
 
-    def _check_handles(self, call: _Call) -> None:
-        for name, argument in zip(call.request._fields, call.arguments, strict=True):
-            if name in abi.REFERABLE and name != "ring" and not isinstance(argument, Pending):
-                self._holdings.check(name, argument)
+    def _place(self, request: abi.Request, numbers: dict[int, int]) -> abi.Request:
+        """Return a request as it stands in a slot; `numbers` are the slots of its run by call."""
+        values: list[int] | None = None
+        for position in _REFERABLE[type(request)]:
+            if request[position] & abi.REFERENCE:
+                values = values or list(request)
+                values[position] = self._resolve(request[position], numbers)
+        return type(request)(*values) if values else request
 
-    def _request(self, call: _Call, numbers: dict[int, int]) -> abi.Request:
-        """Return a request in which results of `numbers`, slots by call, are named, and others stand."""
-        values: list[Any] = []
-        for argument in call.arguments:
-            if not isinstance(argument, Pending):
-                values.append(argument)
-            elif argument.index in numbers:
-                values.append(abi.REFERENCE | numbers[argument.index])
-            else:
-                values.append(self._calls[argument.index].fields[0])
-        return call.request(*values)
+    def _resolve(self, value: int, numbers: dict[int, int]) -> int:
+        """Return what a field says in a run: a reference into it, or what earlier runs have made."""
+        if not value & abi.REFERENCE:
+            return value
+        index = value & ~abi.REFERENCE
+        return abi.REFERENCE | numbers[index] if index in numbers else self._calls[index].fields[0]
 
     def _undo(self, call: _Call) -> list[abi.Request]:
         """Return what takes a call back."""
         made = call.fields[0]
-        request = self._request(call, {})
-        match request:
+        match call.request:
             case abi.MemAlloc():
                 return [abi.MemFree(made)]
             case abi.VspaceNew():
                 return [abi.VspaceFree(made)]
-            case abi.VspaceMap():
-                return [abi.VspaceUnmap(request.vspace, made)]
+            case abi.VspaceMap(vspace=vspace):
+                return [abi.VspaceUnmap(self._resolve(vspace, {}), made)]
             case abi.ChanNew():
                 return [abi.ChanFree(made)]
         return []
+
+
+def _nothing(_: tuple[int, ...]) -> None:
+    """Return the result of a call that has none."""

@@ -5,8 +5,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from logv import abi
 from logv.errors import ClosedError, NotSupportedError
@@ -33,6 +32,13 @@ class GuestDriver:
         It is another device, or speaks another version of the ABI.
     ClosedError
         The device was closed.
+
+    Attributes
+    ----------
+    lock : Lock
+        Whoever makes calls, or changes what a process holds, has it.
+    doorbell_fd : int
+        Eventfd that wakes the GPU.
     """
 
     def __init__(self, device: abi.VirtualDevice) -> None:
@@ -52,7 +58,7 @@ class GuestDriver:
         }
         # Of our own, so that the number stays ours when the device is closed before us.
         self.doorbell_fd = os.dup(device.doorbell_fd)
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._processes: weakref.WeakSet[Process] = weakref.WeakSet()
         # A finaliser may run anywhere, also while this thread holds the lock: it leaves what the process
         # held here, and the next call returns it.
@@ -61,35 +67,34 @@ class GuestDriver:
 
     def open(self) -> Process:
         """Connect one process of the VM; raise ClosedError if the driver was closed."""
-        with self.enter():
+        with self.lock:
+            self.ready()
             process = Process(self)
             self._processes.add(process)
             return process
 
     def close(self) -> None:
         """Close every process, and return everything. Closing twice is harmless."""
-        with self._lock:
+        with self.lock:
             if self._closed:
                 return
             self._closed = True
         for process in list(self._processes):
             process.close()
-        with self._lock:
+        with self.lock:
             self._reap()
             os.close(self.doorbell_fd)
 
-    @contextmanager
-    def enter(self) -> Iterator[CallSlots]:
-        """Take the driver's lock, to make calls; raise ClosedError if the driver was closed."""
-        with self._lock:
-            if self._closed:
-                raise ClosedError("the guest driver was closed; the VM is going down")
-            self._reap()
-            yield self._slots
+    def ready(self) -> CallSlots:
+        """Return the slots, to a holder of :attr:`lock`; raise ClosedError if the driver was closed."""
+        if self._closed:
+            raise ClosedError("the guest driver was closed; the VM is going down")
+        self._reap()
+        return self._slots
 
     def bury(self, holdings: Holdings) -> None:
         """Return what a closed process held, as far as the VM still has it."""
-        with self._lock:
+        with self.lock:
             self.orphan(holdings)
             self._reap()
 

@@ -1,8 +1,6 @@
 """Processes: what one application in a VM has of the GPU."""
 
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from logv import _fastpath, abi
@@ -26,10 +24,16 @@ class Process:
     Parameters
     ----------
     driver : GuestDriver
+
+    Attributes
+    ----------
+    lock : Lock
+        The driver's, for batches.
     """
 
     def __init__(self, driver: "GuestDriver") -> None:
         self._driver = driver
+        self.lock = driver.lock
         self._holdings = Holdings(driver)
         self._doorbell = driver.userd_page(0)
         self._finalizer = weakref.finalize(self, driver.orphan, self._holdings)
@@ -39,8 +43,8 @@ class Process:
     def get_param(self, param: Param) -> int:
         """Return one figure of the GPU or of the VM; see ``uapi.Param``."""
         request = abi.GetParam(word(param, "the parameter"))
-        with self.enter() as slots:
-            return abi.read_fields(abi.GetParamReply, slots.call(request)).value
+        with self.lock:
+            return abi.read_fields(abi.GetParamReply, self.ready().call(request)).value
 
     def mem_alloc(self, size: int, domain: Domain = Domain.VRAM) -> Memory:
         """Allocate a zeroed buffer object; see ``uapi.Driver``."""
@@ -50,14 +54,16 @@ class Process:
 
     def mem_free(self, memory: int) -> None:
         """Free a buffer object; BusyError while it is mapped into an address space."""
-        with self.enter() as slots:
-            self._holdings.memories.get(memory)
+        with self.lock:
+            slots = self.ready()
+            self._holdings.memories.check(memory)
             slots.call(abi.MemFree(memory))
             self._holdings.memories.remove(memory)
 
     def mem_map(self, memory: int) -> memoryview:
         """Return the buffer object's bytes; only the first time takes a hypercall."""
-        with self.enter():
+        with self.lock:
+            self.ready()
             known = self._holdings.memories.get(memory)
         if known is not None:
             return known
@@ -73,8 +79,9 @@ class Process:
 
     def vspace_free(self, vspace: int) -> None:
         """Free an address space and its mappings; BusyError while a channel uses it."""
-        with self.enter() as slots:
-            self._holdings.vspaces.get(vspace)
+        with self.lock:
+            slots = self.ready()
+            self._holdings.vspaces.check(vspace)
             slots.call(abi.VspaceFree(vspace))
             self._holdings.vspaces.remove(vspace)
 
@@ -95,8 +102,9 @@ class Process:
     def vspace_unmap(self, vspace: int, address: int) -> None:
         """Undo one :meth:`vspace_map`, named by the address it returned."""
         where = word(address, "the address")
-        with self.enter() as slots:
-            self._holdings.vspaces.get(vspace)
+        with self.lock:
+            slots = self.ready()
+            self._holdings.vspaces.check(vspace)
             slots.call(abi.VspaceUnmap(vspace, where))
 
     def chan_new(self, vspace: int) -> Channel:
@@ -107,8 +115,9 @@ class Process:
 
     def chan_free(self, channel: int) -> None:
         """Stop a channel, whatever it is doing, and free it."""
-        with self.enter() as slots:
-            self._holdings.channels.get(channel)
+        with self.lock:
+            slots = self.ready()
+            self._holdings.channels.check(channel)
             slots.call(abi.ChanFree(channel))
             self._holdings.channels.remove(channel)
 
@@ -143,12 +152,10 @@ class Process:
         if self._finalizer.detach():
             self._driver.bury(self._holdings)
 
-    @contextmanager
-    def enter(self) -> Iterator[CallSlots]:
-        """Take the driver's lock, to make calls; raise ClosedError after :meth:`close`. For batches."""
-        with self._driver.enter() as slots:
-            self._check_open()
-            yield slots
+    def ready(self) -> CallSlots:
+        """Return the slots, to a holder of :attr:`lock`; raise ClosedError after :meth:`close`."""
+        self._check_open()
+        return self._driver.ready()
 
     def _check_open(self) -> None:
         if not self._finalizer.alive:

@@ -24,9 +24,9 @@ class CallSlots:
 
     def call(self, request: abi.Request) -> tuple[int, ...]:
         """Carry out one call; return the fields of its reply, or raise what its status says."""
-        (reply,) = self.run([request])
-        raise_for_status(reply.status, reply.message)
-        return reply.fields
+        status, fields, message = self.run([request])[0]
+        raise_for_status(status, message)
+        return fields
 
     def run(self, requests: Sequence[abi.Request]) -> list[abi.Reply]:
         """Carry out up to ``SLOT_COUNT`` calls, from slot 0 on, in one crossing.
@@ -41,11 +41,12 @@ class CallSlots:
         ClosedError
             The device does not answer.
         """
+        memory = self._memory
         for slot, request in enumerate(requests):
-            abi.pack_request(self._memory, slot, _NUMBERS[type(request)], request)
+            abi.pack_request(memory, slot, _NUMBERS[type(request)], request)
         self._device.write_register(abi.Register.EXECUTE, abi.encode_execute(0, len(requests)))
-        replies = [abi.unpack_reply(self._memory, slot) for slot in range(len(requests))]
-        if any(reply.status == abi.STATUS_PENDING for reply in replies):
+        replies = [abi.unpack_reply(memory, slot) for slot in range(len(requests))]
+        if replies[0].status == abi.STATUS_PENDING:
             raise ClosedError("the virtual device does not answer: the VM was closed")
         return replies
 

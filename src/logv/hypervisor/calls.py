@@ -6,7 +6,7 @@ has changed nothing.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from logv import abi
 from logv.errors import InvalidValueError
@@ -36,12 +36,18 @@ class Calls:
         The VM's session with the host driver.
     ledger : Ledger
         The VM's ledger.
+
+    Attributes
+    ----------
+    handlers : dict
+        By call number. A handler takes the fields of the call's request and returns those of its reply,
+        or raises a LogvError, and nothing has changed then.
     """
 
     def __init__(self, host: Driver, ledger: Ledger) -> None:
         self._host = host
         self._ledger = ledger
-        self._handlers: dict[abi.Call, Callable[[Any], tuple[int, ...]]] = {
+        self.handlers: dict[int, Callable[..., tuple[int, ...]]] = {
             abi.Call.GET_PARAM: self._get_param,
             abi.Call.MEM_ALLOC: self._mem_alloc,
             abi.Call.MEM_FREE: self._mem_free,
@@ -56,18 +62,8 @@ class Calls:
             abi.Call.OBJ_ENG_NEW: self._obj_eng_new,
         }
 
-    def carry_out(self, call: abi.Call, request: abi.Request) -> tuple[int, ...]:
-        """Carry out one call and return the fields of its reply.
-
-        Raises
-        ------
-        LogvError
-            What the reply's status says then; nothing has changed.
-        """
-        return self._handlers[call](request)
-
-    def _get_param(self, request: abi.GetParam) -> tuple[int, ...]:
-        param = _named(Param, request.param)
+    def _get_param(self, param: int) -> tuple[int, ...]:
+        which = _named(Param, param)
         quotas, used = self._ledger.quotas, self._ledger.used
         # Memory is the VM's own; all other figures are the GPU's.
         figures = {
@@ -76,86 +72,81 @@ class Calls:
             Param.SYSTEM_SIZE: quotas[Domain.SYSTEM],
             Param.SYSTEM_FREE: quotas[Domain.SYSTEM] - used[Domain.SYSTEM],
         }
-        return abi.GetParamReply(figures[param] if param in figures else self._host.get_param(param))
+        return abi.GetParamReply(figures[which] if which in figures else self._host.get_param(which))
 
-    def _mem_alloc(self, request: abi.MemAlloc) -> tuple[int, ...]:
-        domain = _named(Domain, request.domain)
-        self._ledger.check_allocation(request.size, domain)
-        memory = self._host.mem_alloc(request.size, domain)
+    def _mem_alloc(self, size: int, domain: int) -> tuple[int, ...]:
+        where = _named(Domain, domain)
+        self._ledger.check_allocation(size, where)
+        memory = self._host.mem_alloc(size, where)
         return abi.MemAllocReply(self._ledger.add_memory(memory), memory.size, memory.offset)
 
-    def _mem_free(self, request: abi.MemFree) -> tuple[int, ...]:
-        entry = self._ledger.memories.get(request.memory)
+    def _mem_free(self, memory: int) -> tuple[int, ...]:
+        entry = self._ledger.memories.get(memory)
         self._ledger.check_unmapped(entry)
         self._host.mem_free(entry.host.handle)
-        self._ledger.remove_memory(request.memory)
+        self._ledger.remove_memory(memory)
         return ()
 
-    def _mem_map(self, request: abi.MemMap) -> tuple[int, ...]:
+    def _mem_map(self, memory: int) -> tuple[int, ...]:
         # Access path 1, GPU memory to CPU: the guest has its own windows only, so that what it is told
         # here is where its object lies, and not a right.
-        memory = self._ledger.memories.get(request.memory).host
-        return abi.MemMapReply(_REGIONS[memory.domain], memory.offset, memory.size)
+        found = self._ledger.memories.get(memory).host
+        return abi.MemMapReply(_REGIONS[found.domain], found.offset, found.size)
 
-    def _vspace_new(self, _: abi.VspaceNew) -> tuple[int, ...]:
+    def _vspace_new(self) -> tuple[int, ...]:
         self._ledger.vspaces.check_room()
         return abi.VspaceNewReply(self._ledger.add_vspace(self._host.vspace_new()))
 
-    def _vspace_free(self, request: abi.VspaceFree) -> tuple[int, ...]:
-        entry = self._ledger.vspaces.get(request.vspace)
+    def _vspace_free(self, vspace: int) -> tuple[int, ...]:
+        entry = self._ledger.vspaces.get(vspace)
         self._ledger.check_unused(entry)
         self._host.vspace_free(entry.host)
-        self._ledger.remove_vspace(request.vspace)
+        self._ledger.remove_vspace(vspace)
         return ()
 
-    def _vspace_map(self, request: abi.VspaceMap) -> tuple[int, ...]:
+    def _vspace_map(self, vspace: int, memory: int, offset: int, size: int, flags: int) -> tuple[int, ...]:
         # Access paths 2 and 3, system memory to GPU and DMA: engines reach what is mapped here and
         # nothing else, so both ends must be this VM's.
-        vspace = self._ledger.vspaces.get(request.vspace)
-        memory = self._ledger.memories.get(request.memory)
-        if request.flags & ~_MAP_FLAGS:
-            raise InvalidValueError(f"unknown flags {request.flags:#x}")
-        size = request.size
-        if request.flags & abi.VSPACE_MAP_TO_END:
+        space = self._ledger.vspaces.get(vspace)
+        entry = self._ledger.memories.get(memory)
+        if flags & ~_MAP_FLAGS:
+            raise InvalidValueError(f"unknown flags {flags:#x}")
+        if flags & abi.VSPACE_MAP_TO_END:
             if size:
                 raise InvalidValueError("the size must be 0 where the mapping goes up to the end")
-            size = memory.host.size - request.offset
-        self._ledger.check_mapping(memory, request.offset, size)
+            size = entry.host.size - offset
+        self._ledger.check_mapping(entry, offset, size)
+        writable = bool(flags & abi.VSPACE_MAP_WRITABLE)
         address = self._host.vspace_map(
-            vspace.host,
-            memory.host.handle,
-            offset=request.offset,
-            size=size,
-            writable=bool(request.flags & abi.VSPACE_MAP_WRITABLE),
+            space.host, entry.host.handle, offset=offset, size=size, writable=writable
         )
-        self._ledger.add_mapping(vspace, address, memory, size)
+        self._ledger.add_mapping(space, address, entry, size)
         return abi.VspaceMapReply(address)
 
-    def _vspace_unmap(self, request: abi.VspaceUnmap) -> tuple[int, ...]:
-        vspace = self._ledger.vspaces.get(request.vspace)
-        self._ledger.check_mapped(vspace, request.address)
-        self._host.vspace_unmap(vspace.host, request.address)
-        self._ledger.remove_mapping(vspace, request.address)
+    def _vspace_unmap(self, vspace: int, address: int) -> tuple[int, ...]:
+        space = self._ledger.vspaces.get(vspace)
+        self._ledger.check_mapped(space, address)
+        self._host.vspace_unmap(space.host, address)
+        self._ledger.remove_mapping(space, address)
         return ()
 
-    def _chan_new(self, request: abi.ChanNew) -> tuple[int, ...]:
-        vspace = self._ledger.vspaces.get(request.vspace)
+    def _chan_new(self, vspace: int) -> tuple[int, ...]:
+        space = self._ledger.vspaces.get(vspace)
         self._ledger.channels.check_room()
-        channel = self._host.chan_new(vspace.host)
-        return abi.ChanNewReply(self._ledger.add_channel(channel.handle, vspace), channel.page)
+        channel = self._host.chan_new(space.host)
+        return abi.ChanNewReply(self._ledger.add_channel(channel.handle, space), channel.page)
 
-    def _chan_free(self, request: abi.ChanFree) -> tuple[int, ...]:
-        self._host.chan_free(self._ledger.channels.get(request.channel).host)
-        self._ledger.remove_channel(request.channel)
+    def _chan_free(self, channel: int) -> tuple[int, ...]:
+        self._host.chan_free(self._ledger.channels.get(channel).host)
+        self._ledger.remove_channel(channel)
         return ()
 
-    def _fifo_init_ib(self, request: abi.FifoInitIb) -> tuple[int, ...]:
-        channel = self._ledger.channels.get(request.channel)
-        self._ledger.check_ring(channel, request.ring, request.entries * NVC56F_GP_ENTRY__SIZE)
-        self._host.fifo_init_ib(channel.host, request.ring, request.entries)
+    def _fifo_init_ib(self, channel: int, ring: int, entries: int) -> tuple[int, ...]:
+        entry = self._ledger.channels.get(channel)
+        self._ledger.check_ring(entry, ring, entries * NVC56F_GP_ENTRY__SIZE)
+        self._host.fifo_init_ib(entry.host, ring, entries)
         return ()
 
-    def _obj_eng_new(self, request: abi.ObjEngNew) -> tuple[int, ...]:
-        channel = self._ledger.channels.get(request.channel)
-        self._host.obj_eng_new(channel.host, request.engine_class)
+    def _obj_eng_new(self, channel: int, engine_class: int) -> tuple[int, ...]:
+        self._host.obj_eng_new(self._ledger.channels.get(channel).host, engine_class)
         return ()

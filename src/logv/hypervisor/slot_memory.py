@@ -35,9 +35,13 @@ class SlotMemory:
         """Return a copy of `count` slots. What the guest writes from now on concerns nobody."""
         return self._memory[first * abi.SLOT_SIZE : (first + count) * abi.SLOT_SIZE]
 
-    def reply(self, slot: int, reply: abi.Reply) -> None:
-        """Write a reply."""
-        abi.pack_reply(self._memory, slot, reply)
+    def succeed(self, slot: int, fields: tuple[int, ...]) -> None:
+        """Write the reply of a call that succeeded."""
+        abi.pack_success(self._memory, slot, fields)
+
+    def fail(self, slot: int, status: int, message: str) -> None:
+        """Write the reply of a call that failed."""
+        abi.pack_failure(self._memory, slot, status, message)
 
     def clear(self) -> None:
         """Zero all slots."""

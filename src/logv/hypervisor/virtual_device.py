@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from logv import abi
 from logv.errors import InvalidValueError, LogvError, Status
@@ -12,19 +13,31 @@ from logv.hypervisor.slot_memory import SlotMemory
 _log = logging.getLogger(__name__)
 
 _WORD = 0xFFFFFFFF
-_DONE = abi.Reply(Status.OK, (), "")
-_ABORTED = abi.Reply(Status.ABORTED, (), "not tried, because a call before it failed")
+# Attributes of an enumeration take longer to look up than the rest of a register write.
+_EXECUTE = int(abi.Register.EXECUTE)
 
 
-def _referable(request: type[abi.Request]) -> tuple[tuple[int, abi.Call], ...]:
-    return tuple(
-        (position, abi.REFERABLE[name])
-        for position, name in enumerate(request._fields)
-        if name in abi.REFERABLE
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What a call's request looks like: where its fields end, and which may be results of which call."""
+
+    call: abi.Call
+    end: int
+    referable: tuple[tuple[int, abi.Call], ...]
+
+
+_FORMS: dict[int, _Form] = {
+    call: _Form(
+        call,
+        len(request._fields),
+        tuple(
+            (position, abi.REFERABLE[name])
+            for position, name in enumerate(request._fields)
+            if name in abi.REFERABLE
+        ),
     )
-
-
-_REFERABLE = {call: _referable(request) for call, request in abi.REQUESTS.items()}
+    for call, request in abi.REQUESTS.items()
+}
 
 
 class VirtualDevice:
@@ -67,12 +80,12 @@ class VirtualDevice:
             abi.Register.SLOTS: abi.SLOT_COUNT,
             abi.Register.CHANNELS: channels,
         }
-        self._status = int(Status.OK)
+        self._status: int = Status.OK
         self._closed = False
         self.hypercalls = 0
         self.calls = 0
         try:
-            self._handlers = start()
+            self._handlers = start().handlers
         except BaseException:
             self._slots.close()
             raise
@@ -100,7 +113,7 @@ class VirtualDevice:
         with self._lock:
             if self._closed:
                 return
-            if offset == abi.Register.EXECUTE:
+            if offset == _EXECUTE:
                 self.hypercalls += 1
                 self._status = self._execute(*abi.decode_execute(value & _WORD))
             elif offset == abi.Register.RESET and value == abi.RESET_KEY:
@@ -122,70 +135,61 @@ class VirtualDevice:
     def _reset(self) -> None:
         self._slots.clear()
         try:
-            self._handlers = self._start()
+            self._handlers = self._start().handlers
         except LogvError as error:
             # The host driver was closed: from now on every call says so.
             self._status = error.status
         else:
-            self._status = int(Status.OK)
+            self._status = Status.OK
 
-    def _execute(self, first: int, count: int) -> int:
+    def _execute(self, first: int, count: int) -> Status:
         """Carry out a run of slots up to the first that fails; return that one's status, or OK."""
         # The prototype of 2013 trusted the offset of a slot, and read behind the last one.
         if not count or first + count > abi.SLOT_COUNT:
             return Status.INVALID_VALUE
         # All of the run at once, once: from here on the slots are write-only.
         copy = self._slots.copy(first, count)
-        done: dict[int, tuple[abi.Call, int]] = {}
-        for position in range(count):
-            slot = first + position
-            call, fields = abi.unpack_request(copy, position)
-            reply = self._carry_out(slot, call, fields, done)
-            self._slots.reply(slot, reply)
-            if reply.status != Status.OK:
-                for late in range(slot + 1, first + count):
-                    self._slots.reply(late, _ABORTED)
-                return reply.status
+        done: dict[int, tuple[int, int]] = {}
+        for slot, (number, *fields) in enumerate(abi.unpack_requests(copy), first):
+            try:
+                values = _parse(number, fields, done)
+                result = self._handlers[number](*values)
+            except LogvError as error:
+                return self._stop(slot, first + count, error.status, str(error))
+            except Exception:
+                # A fault of ours reaches the guest as a status only, and ends nobody else's VM.
+                _log.exception("a hypercall of VM %s failed", self._name)
+                return self._stop(slot, first + count, Status.INTERNAL, "the hypervisor failed; see its log")
+            self._slots.succeed(slot, result)
             self.calls += 1
+            if result:
+                done[slot] = number, result[0]
         return Status.OK
 
-    def _carry_out(
-        self, slot: int, number: int, fields: tuple[int, ...], done: dict[int, tuple[abi.Call, int]]
-    ) -> abi.Reply:
-        """Carry out one call; `done` are the calls of the run before it, by slot, with their results."""
-        try:
-            call, request = _parse(number, fields, done)
-            result = self._handlers.carry_out(call, request)
-        except LogvError as error:
-            return abi.Reply(error.status, (), str(error))
-        except Exception:
-            # A fault of ours must not reach the guest as anything but a status, nor end the others' VMs.
-            _log.exception("a hypercall of VM %s failed", self._name)
-            return abi.Reply(Status.INTERNAL, (), "the hypervisor failed; its log says more")
-        if result:
-            done[slot] = call, result[0]
-            return abi.Reply(Status.OK, result, "")
-        return _DONE
+    def _stop(self, slot: int, end: int, status: Status, message: str) -> Status:
+        """End a run at the slot that failed."""
+        self._slots.fail(slot, status, message)
+        for late in range(slot + 1, end):
+            self._slots.fail(late, Status.ABORTED, "not tried, because a call before it failed")
+        return status
 
 
-def _parse(
-    number: int, fields: tuple[int, ...], done: dict[int, tuple[abi.Call, int]]
-) -> tuple[abi.Call, abi.Request]:
-    """Return the call and its request, references replaced by what they name."""
-    if number not in abi.REQUESTS:
+def _parse(number: int, fields: list[int], done: dict[int, tuple[int, int]]) -> list[int]:
+    """Return the fields that a call has, references replaced by what they name.
+
+    `done` are the calls of the run so far: by slot, the number and the first field of the reply. So
+    nothing refers to itself, to a later slot, or into another run.
+    """
+    form = _FORMS.get(number)
+    if form is None:
         raise InvalidValueError(f"there is no call number {number}")
-    call = abi.Call(number)
-    request = abi.REQUESTS[call]
-    length = len(request._fields)
-    if any(fields[length:]):
-        raise InvalidValueError(f"{call.name} has {length} fields; those behind must be 0")
-    values = list(fields[:length])
-    for position, producer in _REFERABLE[call]:
-        if values[position] & abi.REFERENCE:
-            # Only calls before this one are in `done`: not this one, later ones, or other runs'.
-            named = values[position] & ~abi.REFERENCE
-            made_by, result = done.get(named, (None, 0))
-            if made_by is not producer:
+    if any(fields[form.end :]):
+        raise InvalidValueError(f"{form.call.name} has {form.end} fields; those behind must be 0")
+    for position, producer in form.referable:
+        if fields[position] >= abi.REFERENCE:
+            named = fields[position] - abi.REFERENCE
+            made_by, result = done.get(named, (0, 0))
+            if made_by != producer:
                 raise InvalidValueError(f"slot {named} is no {producer.name} before this one in its run")
-            values[position] = result
-    return call, request(*values)
+            fields[position] = result
+    return fields[: form.end]

@@ -88,7 +88,7 @@ def split_address(address: Value, space: str, offset: int, size: int, ranges: Ra
         constant = 0
     for value, factor in terms.items():
         ends = [end * factor for end in ranges.of(value)]
-        if -_GUARD < low + min(ends) and high + max(ends) + size < _GUARD:
+        if low + min(ends) > -_GUARD and high + max(ends) + size < _GUARD:
             low += min(ends)
             high += max(ends)
             bounded.append((value, factor))

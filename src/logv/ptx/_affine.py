@@ -23,7 +23,7 @@ def split_affine_phis(loops: Iterable[Loop], divergent: set[Value]) -> bool:
 
 
 def _step(phi: Value, value: Value, divergent: set[Value]) -> tuple[str, Value] | None:
-    """What is added to (or subtracted from) `phi` to make `value`."""
+    """Return what is added to (or subtracted from) `phi` to make `value`."""
     if value.op == "add" and phi in value.args:
         step = value.args[1] if value.args[0] is phi else value.args[0]
     elif value.op == "sub" and value.args[0] is phi:
@@ -35,7 +35,9 @@ def _step(phi: Value, value: Value, divergent: set[Value]) -> tuple[str, Value] 
 
 def _split(loop: Loop, phi: Value, divergent: set[Value]) -> bool:
     header = loop.header
-    starts = [arg for arg, before in zip(phi.args, header.predecessors, strict=True) if before not in loop.blocks]
+    starts = [
+        arg for arg, before in zip(phi.args, header.predecessors, strict=True) if before not in loop.blocks
+    ]
     if any(start is not starts[0] for start in starts):
         return False
     steps: dict[Value, tuple[str, Value]] = {}
@@ -49,14 +51,14 @@ def _split(loop: Loop, phi: Value, divergent: set[Value]) -> bool:
     counter = Value("phi", phi.type, [])
     counter.block = header
     advanced: dict[Value, Value] = {}
-    for arg, (op, step) in steps.items():
-        value = Value(op, phi.type, [counter, step])
+    for arg, (op, amount) in steps.items():
+        value = Value(op, phi.type, [counter, amount])
         value.block = arg.block
         assert arg.block is not None
         position = arg.block.ops.index(arg)
         arg.block.ops.insert(position, value)
         advanced[arg] = value
-    counter.args = [advanced[arg] if arg in advanced else zero for arg in phi.args]
+    counter.args = [advanced.get(arg, zero) for arg in phi.args]
     header.phis[header.phis.index(phi)] = counter
     # The phi object itself becomes the sum, so that its users need no change.
     phi.op, phi.args = "add", [starts[0], counter]

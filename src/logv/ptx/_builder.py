@@ -63,6 +63,7 @@ class Builder:
 
     def finish(self, name: str) -> Function:
         """Resolve registers to values and return the function."""
+        self._skip_empty_blocks()
         blocks = reverse_postorder(self.blocks[0])
         link_predecessors(blocks)
         live = self._live_registers(blocks)
@@ -94,11 +95,37 @@ class Builder:
         for phi, register in phis:
             assert phi.block is not None
             phi.args = [
-                self._written[before].get(register) or start[before][register] for before in phi.block.predecessors
+                self._written[before].get(register) or start[before][register]
+                for before in phi.block.predecessors
             ]
         self._replace(blocks, replaced)
         simplify_phis((phi for phi, _ in phis), (value for block in blocks for value in block.ops), blocks)
         return Function(name, blocks)
+
+    def _skip_empty_blocks(self) -> None:
+        """Let branches go straight to where empty blocks lead."""
+
+        def final(block: Block) -> Block:
+            path = set()
+            while (
+                block.terminator == "jump"
+                and not block.ops
+                and not self._written[block]
+                and block not in path
+            ):
+                path.add(block)
+                block = block.successors[0]
+            for step in path:
+                step.successors = [block]
+            return block
+
+        for block in self.blocks:
+            # What follows a barrier keeps a block of its own, where a region can begin.
+            if block.terminator in ("jump", "branch") and block is not self.blocks[0]:
+                block.successors = [final(successor) for successor in block.successors]
+                if block.terminator == "branch" and block.successors[0] is block.successors[1]:
+                    block.terminator, block.condition = "jump", None
+                    block.successors = block.successors[:1]
 
     @staticmethod
     def _replace(blocks: list[Block], replaced: dict[Value, Value]) -> None:
@@ -120,7 +147,7 @@ class Builder:
                 block.condition = find(block.condition)
 
     def _live_registers(self, blocks: list[Block]) -> dict[Block, list[str]]:
-        """Registers live at the start of each block, by iteration over bit sets."""
+        """Return the registers live at the start of each block, by iteration over bit sets."""
         numbers: dict[str, int] = {}
         for block in blocks:
             for register in self._awaited[block]:

@@ -4,16 +4,22 @@ Most blocks of a grid lie in its interior: every thread is inside the image, no 
 32-bit index wraps. Where a comparison or clamp works on ``base + kx*x + ky*y + kz*z`` (thread numbers
 times constants), a few scalar checks at both ends of the block settle it for all threads. In the
 specialised copy such comparisons are scalars, clamps are gone and indices are linear in 64 bits, so the
-loop over threads has no masks and walks memory contiguously. Blocks that fail the checks run the general copy.
+loop over threads has no masks and walks memory contiguously. Blocks that fail the checks run the general
+copy.
 """
 
 from dataclasses import dataclass
 
-from logv.ptx._ir import Value
-from logv.ptx._regions import Region, RegionBuilder
+from logv.ptx._ir import IMPURE, Value
+from logv.ptx._regions import PER_THREAD, Region, RegionBuilder
+from logv.ptx._settle import settle_branches
 from logv.ptx._types import VALUE_BITS
 
 _AXES = "xyz"
+# Deeper index computations than this are left alone.
+_MAX_DEPTH = 12
+# Threads farther apart than this touch no memory together, and small factors cannot wrap the checks.
+_MAX_SLOPE = 1 << 20
 # Constant operands of comparisons below: predicate to (exclusive of equality, swapped).
 _ORDER = {"lt": (False, False), "le": (True, False), "gt": (False, True), "ge": (True, True)}
 
@@ -25,6 +31,15 @@ class _Affine:
     base: Value
     slope: tuple[int, int, int]
     positional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Bounds of a value over the block, as i64 scalars; `bits` bounds their width."""
+
+    low: Value
+    high: Value
+    bits: int
 
 
 class Converger:
@@ -47,18 +62,32 @@ class Converger:
             self._scalars[value] = True
         for value in region.scalar_ops:
             self._scalars[value] = any(self._scalars.get(arg, False) for arg in value.args)
+        # Comparisons that the whole block answers alike, with scalars that say "all" and "none".
+        self.decided: dict[Value, tuple[Value, Value]] = {}
         self._checked: set[tuple[Value, tuple[int, int, int], bool]] = set()
         self._bases: dict[tuple[object, ...], Value] = {}
+        self._x_slopes: dict[Value, int] = {}
+        self._placed: set[Value] = set()
+        self._spans: dict[Value, _Span | None] = {}
 
     def apply(self) -> None:
         """Rewrite the region's operations; its `checks` say when the copy may run."""
         for block in self._region.blocks:
-            for index, value in enumerate(block.ops):
-                replacement = self._rewrite(value)
-                if replacement is not None:
-                    block.ops[index : index + 1] = []
-                    block.ops[index:index] = replacement
-        # Replaced operations were emptied in place above; see `_become`.
+            ops: list[Value] = []
+            for value in block.ops:
+                ops += self._rewrite(value)
+            block.ops = ops
+        settled, ending = settle_branches(self._region, self.decided)
+        for value in ending:
+            holds, fails = self.decided[value]
+            self._region.exits.append(fails if settled[value] else holds)
+        for value, (holds, fails) in self.decided.items():
+            if value in settled:
+                self._check(holds if settled[value] else fails)
+                _become(value, _constant("i1", int(settled[value])))
+            else:
+                self._check(self._scalar("or", "i1", [holds, fails]))
+                _become(value, holds)
 
     # -- forms --------------------------------------------------------------------------------------
 
@@ -92,7 +121,7 @@ class Converger:
         else:
             sign = 1 if op == "add" else -1
             slope = tuple(a + sign * b for a, b in zip(left.slope, right.slope, strict=True))
-        if max(map(abs, slope)) >= 1 << 20:
+        if max(map(abs, slope)) > _MAX_SLOPE:
             return
         x, y, z = slope
         base = self._scalar(op, value.type, [left.base, right.base])
@@ -116,7 +145,8 @@ class Converger:
     # -- checks -------------------------------------------------------------------------------------
 
     def _check(self, value: Value) -> None:
-        self._region.checks.append(value)
+        if value not in self._region.checks:
+            self._region.checks.append(value)
 
     def _exact(self, form: _Affine, signed: bool) -> None:
         """Check that a 32-bit form does not wrap for any thread."""
@@ -136,28 +166,30 @@ class Converger:
 
     # -- rewriting ----------------------------------------------------------------------------------
 
-    def _rewrite(self, value: Value) -> list[Value] | None:
-        """Return what stands in the operation's place, or None to keep it."""
+    def _rewrite(self, value: Value) -> list[Value]:
+        """Return the operation, changed in place where that helps, after what it now needs."""
         if value.op == "icmp":
-            return self._compare(value)
-        if value.op in ("smin", "smax"):
-            return self._clamp(value)
-        if value.op in ("sext", "zext") and value.type == "i64" and value.args[0].type == "i32":
-            return self._extend(value)
-        self._note(value)
-        return None
+            self._compare(value)
+        elif value.op in ("smin", "smax"):
+            self._clamp(value)
+        elif value.op in ("sext", "zext") and value.type == "i64" and value.args[0].type == "i32":
+            return [*self._extend(value), value]
+        else:
+            self._note(value)
+        self._note_x(value)
+        return [value]
 
-    def _compare(self, value: Value) -> list[Value] | None:
+    def _compare(self, value: Value) -> None:
         if value.args[0].type != "i32":
-            return None
+            return
         left, right = (self._form(arg) for arg in value.args)
         if left is None or right is None or not (left.positional or right.positional):
-            return None
+            return
         x, y, z = (a - b for a, b in zip(left.slope, right.slope, strict=True))
         predicate = str(value.attr)
         signed = predicate[0] == "s"
         if (x, y, z) == (0, 0, 0) or predicate[1:] not in _ORDER:
-            return None
+            return
         self._exact(left, signed)
         self._exact(right, signed)
         distance = self._scalar("sub", "i64", [self._wide(left, signed), self._wide(right, signed)])
@@ -171,33 +203,34 @@ class Converger:
             always = ("sle" if equal else "slt", -high)
             never = ("sgt" if equal else "sge", -low)
         holds, fails = (
-            self._scalar("icmp", "i1", [distance, _constant("i64", bound)], name) for name, bound in (always, never)
+            self._scalar("icmp", "i1", [distance, _constant("i64", bound)], name)
+            for name, bound in (always, never)
         )
-        self._check(self._scalar("or", "i1", [holds, fails]))
-        self._become(value, holds)
-        return []
+        self.decided[value] = (holds, fails)
 
-    def _clamp(self, value: Value) -> list[Value] | None:
+    def _clamp(self, value: Value) -> None:
         if value.type != "i32":
-            return None
+            return
         left, right = (self._form(arg) for arg in value.args)
         if left is None or right is None:
-            return None
+            return
         linear, bound = (left, right) if any(left.slope) else (right, left)
         if not any(linear.slope) or any(bound.slope) or not linear.positional:
-            return None
+            return
         self._exact(linear, signed=True)
         distance = self._scalar("sub", "i64", [self._wide(linear, True), self._wide(bound, True)])
         low, high = self._ends(linear.slope)
         check = ("sle", -high) if value.op == "smin" else ("sge", -low)
         self._check(self._scalar("icmp", "i1", [distance, _constant("i64", check[1])], check[0]))
-        self._become(value, value.args[0] if linear is left else value.args[1])
-        return []
+        self._forms[value] = linear
+        _become(value, value.args[0] if linear is left else value.args[1])
 
-    def _extend(self, value: Value) -> list[Value] | None:
+    def _extend(self, value: Value) -> list[Value]:
         form = self._form(value.args[0])
-        if form is None or not any(form.slope) or not form.positional:
-            return None
+        if form is None:
+            return self._extend_row(value)
+        if not any(form.slope) or not form.positional:
+            return []
         signed = value.op == "sext"
         self._exact(form, signed)
         base = self._wide(form, signed)
@@ -218,14 +251,138 @@ class Converger:
         assert total is not None
         value.op, value.args, value.attr = "add", [base, total], None
         self._forms[value] = _Affine(base, form.slope, True)
-        return [*made, value]
+        return made
 
-    def _become(self, value: Value, other: Value) -> None:
-        """Make an operation stand for another value in place, so that its users need no change."""
-        value.op, value.args, value.attr = "cvta", [other], "alias"
-        form = self._form(other)
+    # -- values that are linear in x only -----------------------------------------------------------
+
+    def _extend_row(self, value: Value) -> list[Value]:
+        """Rewrite ``sext(row + k*x)``, where the row's part depends on y and z in any way."""
+        source = value.args[0]
+        slope = self._x_slopes.get(source)
+        if not slope or value.op != "sext" or source not in self._placed:
+            return []
+        made: list[Value] = []
+        base = self._without_x(source, made, _MAX_DEPTH)
+        span = self._range(base, _MAX_DEPTH) if base is not None else None
+        if base is None or span is None:
+            return []
+        end = slope * (self._block[0] - 1)
+        if span.bits == 63:
+            return []
+        self._fits(_Span(self._shifted(span.low, min(0, end)), self._shifted(span.high, max(0, end)), 33))
+        thread = Value("special", "i32", [], "tid.x")
+        wide = Value("zext", "i64", [thread])
+        term = Value("mul", "i64", [wide, _constant("i64", slope)])
+        row = Value("sext", "i64", [base])
+        value.op, value.args, value.attr = "add", [row, term], None
+        return [*made, row, thread, wide, term]
+
+    def _note_x(self, value: Value) -> None:
+        """Note how a 32-bit value grows with x, if linearly, and whether it depends on the block's place."""
+        op, args = value.op, value.args
+        if op == "special":
+            self._x_slopes[value] = int(value.attr == "tid.x")
+            return
+        if any(arg in self._placed or self._scalars.get(arg, False) for arg in args):
+            self._placed.add(value)
+        slopes = [0 if arg.op == "const" or arg in self._scalars else self._x_slopes.get(arg) for arg in args]
+        if None in slopes or value.op in IMPURE or value.op in PER_THREAD:
+            return
+        if not any(slopes):
+            self._x_slopes[value] = 0
+        elif op in ("add", "sub"):
+            self._x_slopes[value] = (slopes[0] or 0) + (slopes[1] or 0) * (1 if op == "add" else -1)
+        elif op == "cvta":
+            self._x_slopes[value] = slopes[0] or 0
+        elif op == "shl" and args[1].op == "const" and isinstance(args[1].attr, int) and args[1].attr < 16:
+            self._x_slopes[value] = (slopes[0] or 0) << args[1].attr
+        if abs(self._x_slopes.get(value, 0)) > _MAX_SLOPE:
+            del self._x_slopes[value]
+
+    def _without_x(self, value: Value, made: list[Value], depth: int) -> Value | None:
+        """Append what computes the value for x = 0; at most a few operations."""
+        if value.op == "const" or value in self._scalars or self._x_slopes.get(value) == 0:
+            return value
+        if value.op == "special":
+            return _constant("i32", 0)
+        if depth == 0 or len(made) > 2 * _MAX_DEPTH:
+            return None
+        found: list[Value] = []
+        for arg in value.args:
+            other = self._without_x(arg, made, depth - 1)
+            if other is None:
+                return None
+            found.append(other)
+        copy = Value(value.op, value.type, found, value.attr)
+        self._x_slopes[copy] = 0
+        made.append(copy)
+        return copy
+
+    def _range(self, value: Value, depth: int) -> _Span | None:
+        """Bounds of what a 32-bit value would be without wrapping, as i64 scalars over the block.
+
+        Sums and products may wrap on the way, as long as what is made of them does not in the end;
+        for values that a clamp compares, checks are added that they do not wrap.
+        """
+        if value in self._spans or depth == 0:
+            return self._spans.get(value)
+        form = self._form(value)
+        found: _Span | None = None
         if form is not None:
-            self._forms[value] = form
+            self._exact(form, signed=True)
+            wide = self._wide(form, signed=True)
+            low, high = self._ends(form.slope)
+            found = _Span(self._shifted(wide, low), self._shifted(wide, high), 32)
+        elif value.op in ("add", "sub", "mul", "smin", "smax") and value.type == "i32":
+            found = self._range_of_operation(value, depth)
+        elif value.op == "cvta":
+            found = self._range(value.args[0], depth - 1)
+        self._spans[value] = found
+        return found
+
+    def _range_of_operation(self, value: Value, depth: int) -> _Span | None:
+        left, right = (self._range(arg, depth - 1) for arg in value.args)
+        if left is None or right is None:
+            return None
+        op = value.op
+        if op == "mul":
+            products = [
+                self._scalar("mul", "i64", [a, b])
+                for a in dict.fromkeys((left.low, left.high))
+                for b in dict.fromkeys((right.low, right.high))
+            ]
+            low = high = products[0]
+            for product in products[1:]:
+                low = self._scalar("smin", "i64", [low, product])
+                high = self._scalar("smax", "i64", [high, product])
+            bits = left.bits + right.bits
+        elif op == "sub":
+            low = self._scalar(op, "i64", [left.low, right.high])
+            high = self._scalar(op, "i64", [left.high, right.low])
+            bits = max(left.bits, right.bits) + 1
+        else:
+            if op != "add":
+                self._fits(left)
+                self._fits(right)
+            low = self._scalar(op, "i64", [left.low, right.low])
+            high = self._scalar(op, "i64", [left.high, right.high])
+            bits = max(left.bits, right.bits) + 1 if op == "add" else 32
+        # Beyond 64 bits the bounds themselves would wrap.
+        return _Span(low, high, bits) if bits < 64 else None
+
+    def _shifted(self, value: Value, amount: int) -> Value:
+        return self._scalar("add", "i64", [value, _constant("i64", amount)]) if amount else value
+
+    def _fits(self, span: _Span) -> None:
+        """Check that a range is one of 32-bit numbers."""
+        if span.bits > 32:
+            self._check(self._scalar("icmp", "i1", [span.low, _constant("i64", -(1 << 31))], "sge"))
+            self._check(self._scalar("icmp", "i1", [span.high, _constant("i64", (1 << 31) - 1)], "sle"))
+
+
+def _become(value: Value, other: Value) -> None:
+    """Make an operation stand for another value in place, so that its users need no change."""
+    value.op, value.args, value.attr = "cvta", [other], "alias"
 
 
 def _constant(kind: str, number: int) -> Value:

@@ -11,6 +11,8 @@ from logv.ptx._ir import Access, Block, Value
 # A loop body larger than this has enough work of its own.
 _MAX_BODY = 2_000
 _MAX_DEPTH = 48
+# Narrower blocks have no neighbours worth running side by side.
+_MIN_WIDTH = 4
 
 
 class _Stride:
@@ -35,17 +37,19 @@ class _Stride:
             return int(value.attr == "tid.x")
         if op in ("load", "atom"):
             return None
+        if op == "phi":
+            return self._of_phi(value, depth)
         strides = [self.of(arg, depth) for arg in args]
         if op in ("cvta", "sext", "zext", "trunc", "bitcast"):
             return strides[0]
-        if op == "phi":
-            # The first argument comes from before the loop; steps are looked at where they are added.
-            return next((stride for stride in strides if stride is not None), None)
         if all(stride == 0 for stride in strides):
             return 0
         if None in strides:
             return None
         first, second = strides[0] or 0, (strides[1] or 0) if len(strides) > 1 else 0
+        if op in ("smin", "smax"):
+            # A clamp: in the middle of the grid it does nothing.
+            return first or second
         if op == "add":
             return first + second
         if op == "sub":
@@ -54,9 +58,22 @@ class _Stride:
             return first * args[1].attr if op == "mul" else first << args[1].attr
         return None
 
+    def _of_phi(self, phi: Value, depth: int) -> int | None:
+        """Of a loop's phi: the stride of its start; steps are looked at where they are added."""
+        assert phi.block is not None
+        starts = [
+            self.of(arg, depth)
+            for arg, before in zip(phi.args, phi.block.predecessors, strict=True)
+            if before.index < phi.block.index
+        ]
+        return starts[0] if starts and all(start == starts[0] for start in starts) else None
+
 
 def choose_cuts(graph: Graph, divergent: set[Value], width: int) -> set[Block]:
-    """Return headers of the loops to run in lockstep.
+    """Return where regions begin besides barriers: headers of loops in lockstep, and what follows them.
+
+    A loop with a barrier, or around another loop in lockstep, is in lockstep itself. Cutting before and
+    after it keeps the decision to go on out of the loop over threads, and its code in one region.
 
     Parameters
     ----------
@@ -65,22 +82,65 @@ def choose_cuts(graph: Graph, divergent: set[Value], width: int) -> set[Block]:
     width : int
         Block dimension x.
     """
-    if width < 4 or not graph.reducible:
+    if not graph.reducible or any(loop.depth > _MAX_DEPTH for loop in graph.loops):
         return set()
     stride = _Stride()
+    positional = _depending_on_place(graph)
     cuts: set[Block] = set()
-    chosen: list[Loop] = []
     for loop in reversed(graph.loops):
-        inner = any(other.header in loop.blocks and other is not loop for other in chosen)
-        if any(block.terminator == "barrier" for block in loop.blocks):
-            if inner:
-                chosen.append(loop)
-                cuts.add(loop.header)
-            continue
-        if inner or _pays(loop, divergent, stride):
-            chosen.append(loop)
+        waits = any(block.terminator == "barrier" or block in cuts for block in loop.blocks)
+        if waits or (
+            width >= _MIN_WIDTH
+            and _stays_together(loop, divergent, positional)
+            and _pays(loop, divergent, stride)
+        ):
             cuts.add(loop.header)
-    return cuts
+            for block in loop.blocks:
+                cuts.update(
+                    after for after in block.successors if after not in loop.blocks and not _ends(after)
+                )
+    return cuts - {block.successors[0] for block in graph.blocks if block.terminator == "barrier"}
+
+
+def _depending_on_place(graph: Graph) -> set[Value]:
+    """Values computed from the block's place in the grid, not by way of memory."""
+    users: dict[Value, list[Value]] = {}
+    pending: list[Value] = []
+    for block in graph.blocks:
+        for value in (*block.phis, *block.ops):
+            if value.op == "special" and str(value.attr).startswith("ctaid"):
+                pending.append(value)
+            elif value.op not in ("load", "atom"):
+                for arg in value.args:
+                    users.setdefault(arg, []).append(value)
+    found = set(pending)
+    while pending:
+        for user in users.get(pending.pop(), ()):
+            if user not in found:
+                found.add(user)
+                pending.append(user)
+    return found
+
+
+def _stays_together(loop: Loop, divergent: set[Value], positional: set[Value]) -> bool:
+    """Whether the threads of most blocks leave the loop together."""
+    for block in loop.blocks:
+        if all(after in loop.blocks for after in block.successors) or block.condition is None:
+            continue
+        pending = [block.condition]
+        while pending:
+            value = pending.pop()
+            if value not in divergent:
+                continue
+            if value.op in ("and", "or", "xor") and value.type == "i1":
+                pending += value.args
+            elif value.op != "icmp" or value not in positional:
+                return False
+    return True
+
+
+def _ends(block: Block) -> bool:
+    return block.terminator == "exit" and not block.ops
 
 
 def _pays(loop: Loop, divergent: set[Value], stride: _Stride) -> bool:
@@ -99,6 +159,11 @@ def _pays(loop: Loop, divergent: set[Value], stride: _Stride) -> bool:
                 return False
             if value.op != "atom" and step == access.size:
                 neighbours += 1
-            elif value.op != "atom" and step is None and value.args[0] in divergent and access.space == "global":
+            elif (
+                value.op != "atom"
+                and step is None
+                and value.args[0] in divergent
+                and access.space == "global"
+            ):
                 neighbours -= 1
     return neighbours > 0

@@ -46,7 +46,9 @@ class Divergence:
             for value in (*block.phis, *block.ops):
                 for arg in value.args:
                     self._users.setdefault(arg, []).append(value)
-                if value.op in ("load", "atom") or (value.op == "special" and str(value.attr).startswith("tid")):
+                if value.op in ("load", "atom") or (
+                    value.op == "special" and str(value.attr).startswith("tid")
+                ):
                     self._mark(value)
             if block.condition is not None:
                 self._branches.setdefault(block.condition, []).append(block)

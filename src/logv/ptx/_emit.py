@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
-from logv.ptx._regions import Region, RegionBuilder
+from logv.ptx._regions import RegionBuilder
 from logv.ptx._scratch import ScratchLayout
 from logv.ptx._threads import ThreadLoop
 from logv.ptx._writer import Writer
@@ -54,7 +54,8 @@ class Emitter:
         self._builder = builder
         self._plan = plan
         self._scheduled = any(each.scheduled for each in plan.regions.values())
-        bits = max(8, 1 << (len(plan.regions) - 1).bit_length())
+        # One bit for each region, and one for threads that have left.
+        bits = max(8, 1 << len(plan.regions).bit_length())
         self._mask_type = f"i{bits}"
         self._writer = Writer(block)
         self._layout = ScratchLayout(entry, block, builder.classes, self._scheduled, len(constants))
@@ -66,8 +67,8 @@ class Emitter:
         writer = self._writer
         for value in self._block_values():
             writer.ranges.note(value)
-        for region, plan in self._plan.regions.items():
-            self._region(region, plan)
+        for plan in self._plan.regions.values():
+            self._region(plan)
         if self._scheduled:
             self._scheduler()
         body, writer.lines = writer.lines, []
@@ -77,7 +78,7 @@ class Emitter:
         head = writer.lines
         constants = self._constants or b"\0"
         text = [
-            f"@constants = internal constant [{len(constants)} x i8] c\"{_escape(constants)}\", align 64",
+            f'@constants = internal constant [{len(constants)} x i8] c"{_escape(constants)}", align 64',
             f"define i32 @{self._symbol}(ptr noalias %params, ptr noalias %global, ptr noalias %shared, "
             "ptr noalias align 64 %scratch, ptr noalias %grid, i64 %begin, i64 %end) #0 {",
             "entry:",
@@ -149,24 +150,76 @@ class Emitter:
 
     # -- regions ------------------------------------------------------------------------------------
 
-    def _region(self, region: Region, plan: RegionPlan) -> None:
+    def _region(self, plan: RegionPlan) -> None:
+        """Write a region: entered at ``r`` by a whole block, at ``g`` by the threads that noted it."""
         writer = self._writer
-        prefix = f"r{region.index}"
-        writer.label(prefix)
-        for phi in region.start.phis:
+        index = plan.region.index
+        writer.label(f"r{index}")
+        self._commit(plan)
+        if plan.fast is not None:
+            self._scalars(plan.fast)
+            if plan.fast.region.exits:
+                over = "false"
+                for condition in plan.fast.region.exits:
+                    over = writer.let(f"or i1 {over}, {writer.name(condition)}")
+                writer.put(f"br i1 {over}, label %block_next, label %c{index}")
+                writer.label(f"c{index}")
+            allowed = "true"
+            for check in plan.fast.region.checks:
+                allowed = writer.let(f"and i1 {allowed}, {writer.name(check)}")
+            writer.put(f"br i1 {allowed}, label %f{index}, label %s{index}")
+            writer.label(f"f{index}")
+            self._variant(plan.fast, f"f{index}")
+        else:
+            writer.put(f"br label %s{index}")
+        writer.label(f"s{index}")
+        if plan.scheduled:
+            self._note_all(index)
+            writer.put(f"br label %g{index}_in")
+            writer.label(f"g{index}")
+            self._commit(plan)
+            writer.put(f"br label %g{index}_in")
+            writer.label(f"g{index}_in")
+        self._scalars(plan)
+        self._variant(plan, f"g{index}")
+
+    def _commit(self, plan: RegionPlan) -> None:
+        """Let counters take the values that the regions before have prepared."""
+        writer = self._writer
+        for phi in plan.region.start.phis:
             if phi in self._slots:
                 moved = writer.let(f"load {phi.type}, ptr {self._slots[phi]}_next")
                 writer.put(f"store {phi.type} {moved}, ptr {self._slots[phi]}")
-        for value in region.scalar_ops:
+
+    def _note_all(self, index: int) -> None:
+        """Note for every thread that this region is its next."""
+        writer = self._writer
+        phase = writer.let("load i16, ptr %phase")
+        code = writer.let(f"or i16 {phase}, {2 * index}")
+        threads = self._block[0] * self._block[1] * self._block[2]
+        base = writer.let(f"getelementptr inbounds i8, ptr %scratch, i64 {self._layout.next_region}")
+        first = writer.let(f"insertelement <{threads} x i16> poison, i16 {code}, i64 0")
+        every = writer.let(
+            f"shufflevector <{threads} x i16> {first}, <{threads} x i16> poison, "
+            f"<{threads} x i32> zeroinitializer"
+        )
+        writer.put(f"store <{threads} x i16> {every}, ptr {base}, align 64")
+
+    def _scalars(self, plan: RegionPlan) -> None:
+        writer = self._writer
+        for value in plan.region.scalar_ops:
             if value.op == "slot":
                 assert isinstance(value.attr, Value)
                 writer.put(f"{writer.name(value)} = load {value.type}, ptr {self._slots[value.attr]}")
             else:
                 writer.pure(value)
-        loop = ThreadLoop(writer, self._layout, self._block, region, plan, self._mask_type)
-        self._metadata += loop.emit()
+
+    def _variant(self, plan: RegionPlan, prefix: str) -> None:
+        writer = self._writer
+        loop = ThreadLoop(writer, self._layout, self._block, plan, prefix, self._mask_type)
+        self._metadata += loop.emit(len(self._metadata))
         if plan.steps:
-            writer.put(f"br label %{prefix}_s{region.blocks[0].index}")
+            writer.put(f"br label %{prefix}_s{plan.region.blocks[0].index}")
             self._scalar_way(plan, prefix)
         else:
             for value in plan.pending:
@@ -199,10 +252,17 @@ class Emitter:
                 writer.put("br label %block_next")
 
     def _scheduler(self) -> None:
-        """Run regions whose threads are ready; when there are none, let those at barriers pass."""
+        """Run regions whose threads are ready; when there are none, let those at barriers pass.
+
+        The highest bit of ``%arrived`` says that threads have left. When all threads wait for one
+        region, the whole block enters it as one.
+        """
         writer, kind = self._writer, self._mask_type
+        scheduled = [plan for plan in self._plan.regions.values() if plan.scheduled]
+        left = -(1 << (int(kind[1:]) - 1))
         writer.label("dispatch")
         ready = writer.let(f"load {kind}, ptr %ready")
+        arrived = writer.let(f"load {kind}, ptr %arrived")
         idle = writer.let(f"icmp eq {kind} {ready}, 0")
         writer.put(f"br i1 {idle}, label %release, label %pick")
         writer.label("pick")
@@ -211,19 +271,21 @@ class Emitter:
         less = writer.let(f"sub {kind} {ready}, 1")
         rest = writer.let(f"and {kind} {ready}, {less}")
         writer.put(f"store {kind} {rest}, ptr %ready")
-        cases = " ".join(
-            f"{kind} {region.index}, label %r{region.index}"
-            for region, plan in self._plan.regions.items()
-            if plan.masked
-        )
-        writer.put(f"switch {kind} {first}, label %block_next [ {cases} ]")
+        others = writer.let(f"or {kind} {rest}, {arrived}")
+        together = writer.let(f"icmp eq {kind} {others}, 0")
+        writer.put(f"br i1 {together}, label %pick_all, label %pick_some")
+        for label, prefix in (("pick_all", "r"), ("pick_some", "g")):
+            writer.label(label)
+            cases = " ".join(f"{kind} {p.region.index}, label %{prefix}{p.region.index}" for p in scheduled)
+            writer.put(f"switch {kind} {first}, label %block_next [ {cases} ]")
         writer.label("release")
-        arrived = writer.let(f"load {kind}, ptr %arrived")
-        empty = writer.let(f"icmp eq {kind} {arrived}, 0")
+        waiting = writer.let(f"and {kind} {arrived}, {~left}")
+        empty = writer.let(f"icmp eq {kind} {waiting}, 0")
         writer.put(f"br i1 {empty}, label %block_next, label %advance")
         writer.label("advance")
-        writer.put(f"store {kind} {arrived}, ptr %ready")
-        writer.put(f"store {kind} 0, ptr %arrived")
+        writer.put(f"store {kind} {waiting}, ptr %ready")
+        gone = writer.let(f"and {kind} {arrived}, {left}")
+        writer.put(f"store {kind} {gone}, ptr %arrived")
         phase = writer.let("load i16, ptr %phase")
         other = writer.let(f"xor i16 {phase}, 1")
         writer.put(f"store i16 {other}, ptr %phase")

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 # Operations whose result depends on their arguments only.
 IMPURE = frozenset({"load", "store", "atom", "fence", "phi", "livein"})
 
+# Operations that somebody else can notice.
+EFFECTS = frozenset({"store", "atom", "fence", "spill", "update", "pend"})
+
 
 class Value:
     """One operation and its result.

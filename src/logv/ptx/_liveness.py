@@ -206,13 +206,18 @@ class Liveness:
                 assert one.block is not None
                 if live(other, self._live_out[one.block]):
                     return True
-            return any(live(left, self.live_in[start]) and live(right, self.live_in[start]) for start in starts)
+            return any(
+                live(left, self.live_in[start]) and live(right, self.live_in[start]) for start in starts
+            )
 
+        # Phis that take the same value share an array through it, even if it has none itself.
+        takers: dict[Value, Value] = {}
         for phi in spilled:
             if phi.op != "phi":
                 continue
-            for arg in phi.args:
-                if arg not in root or root[arg] is root[phi] or arg.type != phi.type:
+            for taken in phi.args:
+                arg = taken if taken in root else takers.setdefault(taken, phi)
+                if root[arg] is root[phi] or arg.type != phi.type or taken.op == "const":
                     continue
                 ours, theirs = members[root[phi]], members[root[arg]]
                 if len(ours) * len(theirs) > 256 or any(meet(a, b) for a in ours for b in theirs):

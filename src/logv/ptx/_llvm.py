@@ -10,10 +10,28 @@ from logv.ptx._types import VALUE_BITS
 _MAJOR = int(binding.llvm_version_info[0])
 _SUFFIX = {"float": "f32", "double": "f64"}
 _BINARY = frozenset(
-    "add sub mul and or xor shl lshr ashr udiv sdiv urem srem fadd fsub fmul fdiv".split()
+    [
+        "add",
+        "sub",
+        "mul",
+        "and",
+        "or",
+        "xor",
+        "shl",
+        "lshr",
+        "ashr",
+        "udiv",
+        "sdiv",
+        "urem",
+        "srem",
+        "fadd",
+        "fsub",
+        "fmul",
+        "fdiv",
+    ]
 )
-_CASTS = frozenset("sext zext trunc bitcast sitofp uitofp fpext fptrunc".split())
-_FLAGGED = frozenset("add sub mul shl".split())
+_CASTS = frozenset(["sext", "zext", "trunc", "bitcast", "sitofp", "uitofp", "fpext", "fptrunc"])
+_FLAGGED = frozenset(["add", "sub", "mul", "shl"])
 # LLVM 20 brought the operations that order signed zeros as PTX does.
 _MINIMUM = {"minimumnum": "minimumnum", "maximumnum": "maximumnum"} if _MAJOR >= 20 else {
     "minimumnum": "minnum",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from logv.ptx._ir import Value
 from logv.ptx._lower_float import real, saturate_float
 from logv.ptx._lowering import Lowering
+from logv.ptx._rounding import round_from_nearest
 from logv.ptx._syntax import Instruction
 from logv.ptx._types import ScalarType
 
@@ -88,7 +89,7 @@ def _float_to_float(
     back = low.op("fpext", "double", nearest)
     negative = low.compare("olt", x, real(low, "double", 0.0))
     above, below = low.compare("ogt", back, x), low.compare("olt", back, x)
-    return _directed(low, nearest, above, below, negative, mode)
+    return round_from_nearest(low, nearest, above, below, negative, mode)
 
 
 def _integer_to_float(low: Lowering, x: Value, to: ScalarType, source: ScalarType, mode: str) -> Value:
@@ -104,40 +105,14 @@ def _integer_to_float(low: Lowering, x: Value, to: ScalarType, source: ScalarTyp
     above = low.int_op("or", low.compare(f"{sign}gt", back, wide), low.compare("oge", nearest, limit))
     below = low.compare(f"{sign}lt", back, wide)
     negative = low.compare("slt", wide, low.const("i64", 0)) if source.signed else low.const("i1", 0)
-    return _directed(low, nearest, above, below, negative, mode)
-
-
-def _directed(low: Lowering, nearest: Value, above: Value, below: Value, negative: Value, mode: str) -> Value:
-    """Step from the nearest number to the neighbour that a directed rounding asks for.
-
-    `above` and `below` say whether the nearest number exceeds or undercuts the exact one.
-    """
-    if mode == "rn":
-        return nearest
-    bits = low.bits(nearest)
-    kind = bits.type
-    sign_bit = 1 << (int(kind[1:]) - 1)
-    zero = low.compare("eq", low.int_op("and", bits, sign_bit - 1), low.const(kind, 0))
-    minus = low.compare("slt", bits, low.const(kind, 0))
-    one, back = low.const(kind, 1), low.const(kind, -1)
-    # Bits of a positive number grow with it, those of a negative number shrink.
-    down = low.int_op("add", bits, low.select(minus, one, back))
-    up = low.int_op("add", bits, low.select(minus, back, one))
-    down = low.select(zero, low.const(kind, sign_bit | 1), down)
-    up = low.select(zero, one, up)
-    if mode == "rm":
-        result = low.select(above, down, bits)
-    elif mode == "rp":
-        result = low.select(below, up, bits)
-    else:
-        toward = low.select(negative, low.select(below, up, bits), low.select(above, down, bits))
-        result = toward
-    return low.op("bitcast", nearest.type, result)
+    return round_from_nearest(low, nearest, above, below, negative, mode)
 
 
 def convert_address(low: Lowering, instruction: Instruction) -> None:
     """``cvta`` and ``cvta.to``: the spaces share their numbers, so only the space is noted."""
-    (kind,), flags = low.split(instruction, {"to", "global", "shared", "local", "const", "param", "shared::cta"}, 1)
+    (kind,), flags = low.split(
+        instruction, {"to", "global", "shared", "local", "const", "param", "shared::cta"}, 1
+    )
     target, source = low.operands(instruction, 2)
     spaces = {flag.removesuffix("::cta") for flag in flags - {"to"}}
     if len(spaces) != 1 or kind.name != "u64":

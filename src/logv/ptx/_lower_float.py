@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 
 from logv.ptx._ir import Value
 from logv.ptx._lowering import Lowering
+from logv.ptx._rounding import directed_sum
 from logv.ptx._syntax import Instruction
 from logv.ptx._types import VALUE_BITS
+
+ROUNDING = frozenset({"rn", "rz", "rm", "rp"})
 
 
 def real(low: Lowering, kind: str, number: float) -> Value:
@@ -23,9 +26,40 @@ def saturate_float(low: Lowering, value: Value) -> Value:
     return low.select(low.compare("olt", positive, one), positive, one)
 
 
-def float_arithmetic(low: Lowering, name: str, flags: set[str], left: Value, right: Value) -> Value:
-    """Apply a rounded-to-nearest operation, saturated if the flags say so."""
-    result = low.op(name, left.type, left, right)
+def float_arithmetic(
+    low: Lowering,
+    instruction: Instruction,
+    flags: set[str],
+    left: Value,
+    right: Value,
+    addend: Value | None = None,
+) -> Value:
+    """Add, subtract, multiply, or multiply and add (with `addend`), rounded and saturated as the flags say.
+
+    Raises
+    ------
+    PtxError
+        Two roundings, or a directed one in double precision.
+    """
+    modes = flags & ROUNDING
+    mode = modes.pop() if modes else "rn"
+    if modes:
+        raise instruction.error("two roundings")
+    name = {"add": "fadd", "sub": "fsub", "mul": "fmul"}.get(instruction.opcode, "fma")
+    if mode == "rn":
+        result = low.op(name, left.type, left, right, *([] if addend is None else [addend]))
+    elif left.type == "double":
+        raise instruction.error("only .rn is supported in double precision")
+    else:
+        a, b = low.op("fpext", "double", left), low.op("fpext", "double", right)
+        if name in ("fadd", "fsub"):
+            b = low.op("fneg", "double", b) if name == "fsub" else b
+            result = directed_sum(low, a, b, mode)
+        else:
+            # The product of two singles is exact in double precision.
+            product = low.op("fmul", "double", a, b)
+            other = low.const("double", 0) if addend is None else low.op("fpext", "double", addend)
+            result = directed_sum(low, product, other, mode)
     return saturate_float(low, result) if "sat" in flags else result
 
 
@@ -139,14 +173,13 @@ def unary(low: Lowering, instruction: Instruction) -> None:
 
 
 def fused_multiply_add(low: Lowering, instruction: Instruction) -> None:
-    """``fma.rn``."""
-    (kind,), flags = low.split(instruction, {"rn", "ftz", "sat"}, 1)
-    if not kind.floating or "rn" not in flags:
-        raise instruction.error("only fma.rn of .f32 and .f64 is supported")
+    """``fma``."""
+    (kind,), flags = low.split(instruction, ROUNDING | {"ftz", "sat"}, 1)
+    if not kind.floating or not flags & ROUNDING:
+        raise instruction.error("a rounding and .f32 or .f64 are needed")
     target, *rest = low.operands(instruction, 4)
     a, b, c = (low.value(instruction, operand, kind) for operand in rest)
-    result = low.op("fma", a.type, a, b, c)
-    low.assign(instruction, target, saturate_float(low, result) if "sat" in flags else result)
+    low.assign(instruction, target, float_arithmetic(low, instruction, flags, a, b, c))
 
 
 def divide_float(low: Lowering, instruction: Instruction) -> None:

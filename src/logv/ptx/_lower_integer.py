@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 from logv.ptx._ir import Value
-from logv.ptx._lower_float import float_arithmetic, saturate_float
+from logv.ptx._lower_float import ROUNDING, float_arithmetic
 from logv.ptx._lowering import Lowering
 from logv.ptx._syntax import Group, Instruction, Register
 from logv.ptx._types import SCALAR_TYPES, ScalarType
 
 _U32 = SCALAR_TYPES["u32"]
 _CARRY = "%carry"
-_FLOAT_FLAGS = frozenset({"rn", "ftz", "sat"})
+_FLOAT_FLAGS = ROUNDING | {"ftz", "sat"}
 
 
 def _require(instruction: Instruction, kind: ScalarType, allowed: str) -> None:
@@ -39,7 +39,7 @@ def add_sub(low: Lowering, instruction: Instruction) -> None:
     if kind.floating:
         if "cc" in flags:
             raise instruction.error("carries are for integers")
-        low.assign(instruction, target, float_arithmetic(low, f"f{name}", flags, a, b))
+        low.assign(instruction, target, float_arithmetic(low, instruction, flags, a, b))
         return
     _require(instruction, kind, "u16 s16 u32 s32 u64 s64 b32 b64")
     if flags - {"cc", "sat"}:
@@ -80,12 +80,8 @@ def multiply(low: Lowering, instruction: Instruction) -> None:
     if kind.floating:
         if flags & {"lo", "hi", "wide"}:
             raise instruction.error(".lo, .hi and .wide are for integers")
-        if accumulate:
-            c = low.value(instruction, operands[3], kind)
-            result = low.op("fma", a.type, a, b, c)
-            low.assign(instruction, operands[0], saturate_float(low, result) if "sat" in flags else result)
-        else:
-            low.assign(instruction, operands[0], float_arithmetic(low, "fmul", flags, a, b))
+        c = low.value(instruction, operands[3], kind) if accumulate else None
+        low.assign(instruction, operands[0], float_arithmetic(low, instruction, flags, a, b, c))
         return
     _require(instruction, kind, "u16 s16 u32 s32 u64 s64")
     half = flags & {"lo", "hi", "wide"}
@@ -122,7 +118,8 @@ def multiply_24(low: Lowering, instruction: Instruction) -> None:
     operands = low.operands(instruction, 4 if accumulate else 3)
     shift = "ashr" if kind.signed else "lshr"
     a, b = (
-        low.int_op(shift, low.int_op("shl", low.value(instruction, operand, kind), 8), 8) for operand in operands[1:3]
+        low.int_op(shift, low.int_op("shl", low.value(instruction, operand, kind), 8), 8)
+        for operand in operands[1:3]
     )
     result = low.int_op("mul", a, b)
     if accumulate:
@@ -223,7 +220,11 @@ def complement(low: Lowering, instruction: Instruction) -> None:
 def shift(low: Lowering, instruction: Instruction) -> None:
     """``shl`` and ``shr``; amounts beyond the width are clamped to it."""
     (kind,), _ = low.split(instruction, set(), 1)
-    _require(instruction, kind, "b16 b32 b64" if instruction.opcode == "shl" else "b16 b32 b64 u16 u32 u64 s16 s32 s64")
+    _require(
+        instruction,
+        kind,
+        "b16 b32 b64" if instruction.opcode == "shl" else "b16 b32 b64 u16 u32 u64 s16 s32 s64",
+    )
     target, source, amount = low.operands(instruction, 3)
     a = low.value(instruction, source, kind)
     n = low.value(instruction, amount, _U32)
@@ -415,14 +416,15 @@ def set_predicate(low: Lowering, instruction: Instruction) -> None:
     _require(instruction, kind, "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32 f64")
     values = [low.value(instruction, operand, kind) for operand in operands[1:3]]
     result = _comparison(low, instruction, kind, flags, values)
-    inverse = low.invert(result)
+    first, second = low.pair(instruction, operands[0])
+    inverse = low.invert(result) if second is not None else None
     if joins:
         other = low.predicate(instruction, operands[3])
         join = joins.pop()
-        result, inverse = low.int_op(join, result, other), low.int_op(join, inverse, other)
-    first, second = low.pair(instruction, operands[0])
+        result = low.int_op(join, result, other)
+        inverse = low.int_op(join, inverse, other) if inverse is not None else None
     low.assign(instruction, first, result)
-    if second is not None:
+    if second is not None and inverse is not None:
         low.assign(instruction, second, inverse)
 
 
@@ -499,7 +501,8 @@ HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {
     "mul": multiply, "mad": multiply, "mul24": multiply_24, "mad24": multiply_24, "rem": remainder,
     "sad": absolute_difference, "min": minimum, "max": minimum, "abs": absolute, "neg": absolute,
     "and": logic, "or": logic, "xor": logic, "not": complement, "cnot": complement,
-    "shl": shift, "shr": shift, "shf": funnel_shift, "popc": count_bits, "clz": count_bits, "brev": count_bits,
+    "shl": shift, "shr": shift, "shf": funnel_shift, "popc": count_bits, "clz": count_bits,
+    "brev": count_bits,
     "bfind": find_leading, "bfe": extract_field, "bfi": insert_field, "prmt": permute,
     "lop3": three_input_logic, "dp4a": dot_product, "setp": set_predicate, "set": set_value,
     "selp": select_by_predicate, "slct": select_by_sign, "mov": move,

@@ -106,7 +106,9 @@ def store(low: Lowering, instruction: Instruction) -> None:
 
 def atomic(low: Lowering, instruction: Instruction) -> None:
     """``atom`` and ``red``."""
-    (kind,), flags = low.split(instruction, {"global", "shared", "shared::cta"} | _SCOPES | _ORDERS | set(_ATOMIC_TYPES), 1)
+    (kind,), flags = low.split(
+        instruction, {"global", "shared", "shared::cta"} | _SCOPES | _ORDERS | set(_ATOMIC_TYPES), 1
+    )
     returns = instruction.opcode == "atom"
     names = flags & set(_ATOMIC_TYPES)
     if len(names) != 1 or flags & {"weak", "volatile"}:

@@ -62,7 +62,9 @@ class Lowering(Builder):
             raise instruction.error(f"{count} operands expected, found {len(instruction.operands)}")
         return instruction.operands
 
-    def value(self, instruction: Instruction, operand: Operand, kind: ScalarType, *, wider: bool = False) -> Value:
+    def value(
+        self, instruction: Instruction, operand: Operand, kind: ScalarType, *, wider: bool = False
+    ) -> Value:
         """Return an operand as a value of a PTX type; `wider` permits a wider register."""
         if isinstance(operand, Register):
             own = operand.type
@@ -127,7 +129,9 @@ class Lowering(Builder):
         if name in ("%laneid", "%warpid"):
             x, y, z = (self.special(instruction, f"%tid.{axis}") for axis in _AXES)
             row = self.op("add", "i32", self.op("mul", "i32", z, self.const("i32", self.dimensions[1])), y)
-            thread = self.op("add", "i32", self.op("mul", "i32", row, self.const("i32", self.dimensions[0])), x)
+            thread = self.op(
+                "add", "i32", self.op("mul", "i32", row, self.const("i32", self.dimensions[0])), x
+            )
             if name == "%laneid":
                 return self.op("and", "i32", thread, self.const("i32", WARP_SIZE - 1))
             return self.op("lshr", "i32", thread, self.const("i32", WARP_SIZE.bit_length() - 1))
@@ -181,7 +185,11 @@ class Lowering(Builder):
             return value
         if value.op == "const" and isinstance(value.attr, int) and name in ("sext", "zext", "trunc"):
             top = VALUE_BITS[value.type] - 1
-            return self.const(kind, value.attr - (value.attr >> top << top + 1) if name == "sext" else value.attr)
+            return self.const(
+                kind, value.attr - (value.attr >> top << top + 1) if name == "sext" else value.attr
+            )
+        if name == "trunc" and value.op in ("sext", "zext") and value.args[0].type == kind:
+            return value.args[0]
         return self.op(name, kind, value)
 
     def invert(self, value: Value) -> Value:

@@ -10,7 +10,18 @@ from logv.hw.software_gpu import (
     MAX_SHARED_MEMORY_PER_BLOCK,
 )
 from logv.ptx._lexer import Lexer, Token
-from logv.ptx._syntax import Address, Body, Group, Immediate, Instruction, Label, Operand, Register, Symbol, Variable
+from logv.ptx._syntax import (
+    Address,
+    Body,
+    Group,
+    Immediate,
+    Instruction,
+    Label,
+    Operand,
+    Register,
+    Symbol,
+    Variable,
+)
 from logv.ptx._types import SCALAR_TYPES, ScalarType
 from logv.ptx.module import Entry, Module, Parameter
 
@@ -100,11 +111,11 @@ class Parser:
 
     def _error(self, reason: str) -> PtxError:
         begin = self._statement_begin
-        last = self._tokens[min(self._next, len(self._tokens)) - 1] if self._tokens else self._end
+        end = self._lexer.text.find(";", begin, begin + 400) + 1 or self._lexer.text.find("\n", begin) + 1
         return PtxError(
             reason,
             line=self._lexer.line(begin),
-            instruction=self._lexer.excerpt(begin, max(last.position + len(last.text), begin + 1)),
+            instruction=self._lexer.excerpt(begin, end or begin + 400),
         )
 
     def _immediate(self, token: Token) -> Immediate:
@@ -122,7 +133,9 @@ class Parser:
         # text is slow and refuses by itself.
         if len(text) > 66 or (text.isdigit() and len(text) > 22):
             raise self._error("a number beyond 64 bits")
-        base = 16 if text[:2] in ("0x", "0X") else 2 if text[:2] in ("0b", "0B") else 8 if text[0] == "0" else 10
+        base = (
+            16 if text[:2] in ("0x", "0X") else 2 if text[:2] in ("0b", "0B") else 8 if text[0] == "0" else 10
+        )
         try:
             value = int(text, base)
         except ValueError:
@@ -322,7 +335,14 @@ class Parser:
             if variable.offset < 0
         )
         return Entry(
-            name, parameters, parameter_bytes, shared_bytes, _align_up(local_bytes, 16), max_threads, required, body
+            name,
+            parameters,
+            parameter_bytes,
+            shared_bytes,
+            _align_up(local_bytes, 16),
+            max_threads,
+            required,
+            body,
         )
 
     def _parameters(self) -> tuple[tuple[Parameter, ...], int]:
@@ -514,7 +534,8 @@ class Parser:
         base = self._simple_operand(scopes)
         offset = 0
         if isinstance(base, Address):
-            base, offset = base.base, base.offset
+            offset = base.offset
+            base = base.base
         while self._peek().text in ("+", "-"):
             sign = 1 if self._take().text == "+" else -1
             offset += sign * self._integer()

@@ -5,11 +5,13 @@ out once, after the loop over threads. Otherwise each thread notes its next regi
 the regions until all threads have left.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from logv.ptx._converge import Converger
 from logv.ptx._graph import Graph
 from logv.ptx._ir import Block, Value
-from logv.ptx._regions import Region, RegionBuilder
+from logv.ptx._regions import Region, RegionBuilder, hoist
 
 
 @dataclass(slots=True)
@@ -32,16 +34,18 @@ class RegionPlan:
         Scalar way, beginning at the region's first block; empty if there is none.
     pending : list of Value
         Counter updates made in any case, where there is no scalar way.
+    region : Region
     scheduled : bool
-        Threads note their next region one by one.
-    masked : bool
-        Only threads that noted this region run it.
+        Threads note their next region one by one, and only those that noted this region run it.
+    fast : RegionPlan or None
+        A specialised copy, for blocks whose threads all decide alike.
     """
 
+    region: Region
     steps: dict[Block, Step] = field(default_factory=dict)
     pending: list[Value] = field(default_factory=list)
     scheduled: bool = False
-    masked: bool = False
+    fast: "RegionPlan | None" = None
 
 
 class Plan:
@@ -52,27 +56,56 @@ class Plan:
     regions : dict of Region to RegionPlan
     demoted : set of Value
         Uniform phis that must be kept for each thread; everything is to be planned again without them.
+    joins : set of Block
+        Blocks where regions should begin, because uniform counters merge there.
     """
 
-    def __init__(self, builder: RegionBuilder) -> None:
+    def __init__(self, builder: RegionBuilder, block: tuple[int, int, int]) -> None:
         self.demoted: set[Value] = set()
+        self.joins: set[Block] = set()
+        self._builder = builder
         self._block_level = builder.classes.block_level
         self.regions: dict[Region, RegionPlan] = {}
         for region in builder.regions:
             self.regions[region] = self._plan(region)
+        if self.demoted or self.joins:
+            return
         self._schedule()
+        for region, plan in self.regions.items():
+            plan.fast = self._specialize(builder, region, block, plan.scheduled)
+
+    def _specialize(
+        self, builder: RegionBuilder, region: Region, block: tuple[int, int, int], scheduled: bool
+    ) -> RegionPlan | None:
+        """Plan a copy for converged blocks; None where it would be no better than the general one."""
+        copy = builder.copy(region)
+        Converger(builder, copy, block).apply()
+        if not copy.checks and not scheduled:
+            return None
+        hoist(copy, self._block_level)
+        walk = _Walk(copy, self._block_level)
+        if not walk.found or walk.partial or any(self._unknown(copy, walk)):
+            return None
+        return RegionPlan(copy, walk.steps)
+
+    @staticmethod
+    def _unknown(region: Region, walk: "_Walk") -> Iterator[Value]:
+        """Counter updates that scalar code cannot make."""
+        for block in region.blocks:
+            for value in block.ops:
+                if value.op in ("update", "pend") and (
+                    block not in walk.steps or not walk.scalar(value.args[0])
+                ):
+                    yield value
 
     def _plan(self, region: Region) -> RegionPlan:
-        plan = RegionPlan()
+        plan = RegionPlan(region)
         walk = _Walk(region, self._block_level)
         if walk.found:
             plan.steps = walk.steps
             plan.scheduled = walk.partial
-            visited = set(walk.steps)
-            for block in region.blocks:
-                for value in block.ops:
-                    if value.op in ("update", "pend") and (block not in visited or not walk.scalar(value.args[0])):
-                        self._demote(value)
+            for value in self._unknown(region, walk):
+                self._demote(value)
             return plan
         plan.scheduled = True
         unique: dict[object, Value] = {}
@@ -88,25 +121,23 @@ class Plan:
         return plan
 
     def _demote(self, value: Value) -> None:
-        assert isinstance(value.attr, Value)
-        self.demoted.add(value.attr)
+        """Give up on one update of a counter: cut the region where it is merged, or demote it."""
+        phi = value.attr
+        assert isinstance(phi, Value)
+        assert phi.block is not None
+        if value.op == "update" and value.args[0].op == "phi" and phi.block not in self._builder.cuts:
+            self.joins.add(phi.block)
+        else:
+            self.demoted.add(phi)
 
     def _schedule(self) -> None:
-        """Close the set of scheduled regions: whoever leads to a masked one must note it per thread."""
-        targets = {
-            region: {target for target in region.leaves.values() if target is not None} for region in self.regions
-        }
-        changed = True
-        while changed:
-            changed = False
-            for region, plan in self.regions.items():
-                reaches_masked = any(self.regions[target].masked for target in targets[region])
-                if not plan.scheduled and (plan.masked or reaches_masked):
-                    plan.scheduled = changed = True
-                if plan.scheduled:
-                    for target in targets[region]:
-                        if not self.regions[target].masked:
-                            self.regions[target].masked = changed = True
+        """Close the set of scheduled regions: threads that parted stay so until they meet again."""
+        pending = [region for region, plan in self.regions.items() if plan.scheduled]
+        while pending:
+            for target in pending.pop().leaves.values():
+                if target is not None and not self.regions[target].scheduled:
+                    self.regions[target].scheduled = True
+                    pending.append(target)
 
 
 class _Walk:

@@ -91,7 +91,7 @@ class Ranges:
         if op == "select":
             (a, b), (c, d) = self.of(args[1]), self.of(args[2])
             return min(a, c), max(b, d)
-        if op == "ctpop" or op == "ctlz":
+        if op in ("ctpop", "ctlz"):
             return 0, VALUE_BITS[value.type]
         if len(args) != 2 or op in ("icmp", "fcmp"):
             return None

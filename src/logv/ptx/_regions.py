@@ -16,6 +16,7 @@ from logv.ptx._liveness import Liveness
 # Regions copy blocks: bounds what hostile control flow can blow a kernel up to.
 MAX_REGION_OPS = 60_000
 MAX_REGIONS = 512
+PER_THREAD = frozenset({"reload", "spill", "update", "pend"})
 
 
 @dataclass(eq=False, slots=True)
@@ -36,6 +37,10 @@ class Region:
         and :attr:`leaves` says where they go.
     leaves : dict of Block to Region or None
         Next region; None ends the thread.
+    checks : list of Value
+        Scalar conditions under which this copy may run (see :mod:`logv.ptx._converge`).
+    exits : list of Value
+        Scalar conditions under which all threads of a block leave at once, having done nothing.
     """
 
     index: int
@@ -44,6 +49,8 @@ class Region:
     scalar_ops: list[Value] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     leaves: "dict[Block, Region | None]" = field(default_factory=dict)
+    checks: list[Value] = field(default_factory=list)
+    exits: list[Value] = field(default_factory=list)
 
 
 class RegionBuilder:
@@ -63,53 +70,71 @@ class RegionBuilder:
         self.classes = Liveness(graph, divergent, cuts)
         self.by_start: dict[Block, Region] = {}
         self._work = 0
+        self.positional = self._depending_on_place()
         self._form()
         for region in self.regions:
             _Copier(self, region).run()
+            hoist(region, self.classes.block_level)
 
     @property
     def regions(self) -> list[Region]:
         """All regions; lower numbers run first where there is a choice."""
         return list(self.by_start.values())
 
+    def copy(self, region: Region) -> Region:
+        """Return another copy of a region's code, to be specialised."""
+        other = Region(region.index, region.start, region.at_barrier)
+        _Copier(self, other).run()
+        hoist(other, self.classes.block_level)
+        return other
+
+    def _depending_on_place(self) -> set[Value]:
+        """Block-level values that depend on the block's place in the grid."""
+        found: set[Value] = set()
+        for block in self.graph.blocks:
+            for value in block.ops:
+                if value in self.classes.block_level and (
+                    (value.op == "special" and str(value.attr).startswith("ctaid"))
+                    or any(arg in found for arg in value.args)
+                ):
+                    found.add(value)
+        return found
+
     def _form(self) -> None:
         graph = self.graph
         starts = {block.successors[0] for block in graph.blocks if block.terminator == "barrier"}
-        headers = [loop.header for loop in graph.loops if loop.header in self.cuts]
-        if len(headers) + len(starts) >= MAX_REGIONS:
-            raise PtxError(f"more than {MAX_REGIONS} barriers")
+        if len(self.cuts) + len(starts) >= MAX_REGIONS:
+            raise PtxError(f"more than {MAX_REGIONS} barriers and loops")
         # Inner loops first, then in the order of the text: threads that are behind catch up.
-        order = [graph.blocks[0], *self._inner_first(headers), *(b for b in graph.blocks if b in starts)]
+        order = [graph.blocks[0], *self._inner_first(), *(b for b in graph.blocks if b in starts)]
         for index, block in enumerate(order):
             self.by_start[block] = Region(index, block, block in starts)
 
-    def _inner_first(self, headers: list[Block]) -> list[Block]:
-        loops = {loop.header: loop for loop in self.graph.loops}
-        ordered: list[Block] = []
-        pending = sorted(headers, key=lambda block: block.index)
-        # Post-order over the loop forest: repeatedly take the first header none of whose inner headers
-        # is left.
-        remaining = set(pending)
-        stack = list(reversed(pending))
-        while stack:
-            header = stack[-1]
-            if header not in remaining:
-                stack.pop()
-                continue
-            inner = [b for b in pending if b in remaining and b is not header and b in loops[header].blocks]
-            if inner:
-                stack.extend(reversed(inner))
-                continue
-            ordered.append(header)
-            remaining.discard(header)
-            stack.pop()
-        return ordered
+    def _inner_first(self) -> list[Block]:
+        """Cuts in post-order over the nest of loops, a loop's header after everything in the loop."""
+        chains: dict[Block, list[int]] = {block: [] for block in self.cuts}
+        for loop in self.graph.loops:  # outer loops first
+            for block in self.cuts:
+                if block in loop.blocks:
+                    chains[block].append(loop.header.index)
+
+        def key(block: Block) -> list[tuple[int, int]]:
+            # Within each loop, what lies deeper sorts at the place of its outermost loop's header; the
+            # loop's own header comes last.
+            chain = chains[block]
+            if chain and chain[-1] == block.index:
+                return [*((0, header) for header in chain), (1, 0)]
+            return [*((0, header) for header in chain), (0, block.index)]
+
+        return sorted(self.cuts, key=key)
 
     def count(self, amount: int) -> None:
         """Count copied operations against the bound."""
         self._work += amount
         if self._work > MAX_REGION_OPS:
-            raise PtxError("the kernel is too large: barriers and loops multiply its code beyond what is compiled")
+            raise PtxError(
+                "the kernel is too large: barriers and loops multiply its code beyond what is compiled"
+            )
 
 
 class _Copier:
@@ -176,12 +201,13 @@ class _Copier:
         link_predecessors(region.blocks)
         self._order_phi_args(current)
         simplify_phis(self._phis, (value for block in region.blocks for value in block.ops), region.blocks)
-        self._hoist()
 
     def _before(self, block: Block) -> list[Block]:
         if block is self._region.start:
             return []
-        return [other for other in block.predecessors if other in self._inside and other.terminator != "barrier"]
+        return [
+            other for other in block.predecessors if other in self._inside and other.terminator != "barrier"
+        ]
 
     def _order_phi_args(self, current: dict[Block, dict[Value, Value]]) -> None:
         """Put phi arguments in the order of the copies' predecessors."""
@@ -312,7 +338,11 @@ class _Copier:
                 ]
 
     def _leave(
-        self, target: Region | None, source: Block, header: Block | None, current: dict[Block, dict[Value, Value]]
+        self,
+        target: Region | None,
+        source: Block,
+        header: Block | None,
+        current: dict[Block, dict[Value, Value]],
     ) -> Block:
         leave = Block(len(self._copies) + len(self._region.leaves), terminator="leave")
         self._region.leaves[leave] = target
@@ -329,23 +359,22 @@ class _Copier:
                     leave.ops.append(Value("spill", "", [new], slot))
         return leave
 
-    def _hoist(self) -> None:
-        """Move what is the same for all threads out of the loop over threads."""
-        region = self._region
-        scalar: set[Value] = set()
-        classes = self._classes
-        for block in region.blocks:
-            kept: list[Value] = []
-            for value in block.ops:
-                uniform = (
-                    (value.op == "slot" or value.op not in IMPURE)
-                    and value.op not in ("reload", "spill", "update", "pend")
-                    and not (value.op == "special" and str(value.attr).startswith("tid"))
-                    and all(arg.op == "const" or arg in scalar or arg in classes.block_level for arg in value.args)
-                )
-                if uniform:
-                    scalar.add(value)
-                    region.scalar_ops.append(value)
-                else:
-                    kept.append(value)
-            block.ops = kept
+
+def hoist(region: Region, block_level: set[Value]) -> None:
+    """Move what is the same for all threads out of the loop over threads."""
+    scalar = set(region.scalar_ops)
+    for block in region.blocks:
+        kept: list[Value] = []
+        for value in block.ops:
+            uniform = (
+                (value.op == "slot" or value.op not in IMPURE)
+                and value.op not in PER_THREAD
+                and not (value.op == "special" and str(value.attr).startswith("tid"))
+                and all(arg.op == "const" or arg in scalar or arg in block_level for arg in value.args)
+            )
+            if uniform:
+                scalar.add(value)
+                region.scalar_ops.append(value)
+            else:
+                kept.append(value)
+        block.ops = kept

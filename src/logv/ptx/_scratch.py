@@ -43,7 +43,14 @@ class ScratchLayout:
         The block needs more than ``MAX_SCRATCH_BYTES``.
     """
 
-    def __init__(self, entry: Entry, block: tuple[int, int, int], classes: Liveness, scheduled: bool, constant_bytes: int) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        block: tuple[int, int, int],
+        classes: Liveness,
+        scheduled: bool,
+        constant_bytes: int,
+    ) -> None:
         threads = block[0] * block[1] * block[2]
         self.constant_bytes = constant_bytes
         self.parameter_bytes = entry.parameter_bytes
@@ -58,8 +65,8 @@ class ScratchLayout:
         offset += _align_line(entry.local_bytes * threads)
         if offset > MAX_SCRATCH_BYTES:
             raise PtxError(
-                f"{threads} threads of {entry.name} need {offset} bytes of spilled and local memory, more than "
-                f"{MAX_SCRATCH_BYTES}; launch smaller blocks"
+                f"{threads} threads of {entry.name} need {offset} bytes of spilled and local memory, "
+                f"more than {MAX_SCRATCH_BYTES}; launch smaller blocks"
             )
         self.size = offset
 

@@ -44,7 +44,9 @@ def resolve_generic(function: Function) -> None:
         if space in ("const", "param") and value.op != "load":
             raise PtxError(f".{space} memory is read-only", line=access.line, instruction=access.text)
         if space == "local" and value.op == "atom":
-            raise PtxError("atomics on local memory are not supported", line=access.line, instruction=access.text)
+            raise PtxError(
+                "atomics on local memory are not supported", line=access.line, instruction=access.text
+            )
         value.attr = replace(access, space=space)
 
 

@@ -30,8 +30,9 @@ class ThreadLoop:
     layout : ScratchLayout
     block : tuple of int
         Block dimensions.
-    region : Region
     plan : RegionPlan
+    prefix : str
+        Begins the names of all labels.
     mask_type : str
         Integer type with a bit for each region.
     """
@@ -41,32 +42,42 @@ class ThreadLoop:
         writer: Writer,
         layout: ScratchLayout,
         block: tuple[int, int, int],
-        region: Region,
         plan: RegionPlan,
+        prefix: str,
         mask_type: str,
     ) -> None:
         self._w = writer
         self._layout = layout
         self._block = block
-        self._region = region
+        self._region = plan.region
         self._plan = plan
         self._mask_type = mask_type
-        self._prefix = f"r{region.index}"
-        number = 10 * region.index
-        self._group, self._loop, self._properties = (f"!{number + i}" for i in range(3))
-        self._access = f", !llvm.access.group {self._group}"
+        self._prefix = prefix
         self._end_labels: dict[Block, str] = {}
 
-    def emit(self) -> list[str]:
-        """Write the loop, leave the position after it, and return the metadata it refers to."""
+    def emit(self, number: int) -> list[str]:
+        """Write the loop, leave the position after it, and return the metadata it refers to.
+
+        Parameters
+        ----------
+        number : int
+            Number of the first metadata node.
+        """
+        if not self._plan.scheduled and all(_is_scalar(block) for block in self._region.blocks):
+            # Nothing is left for the threads to do.
+            return []
+        self._group, self._loop, *properties = (f"!{number + i}" for i in range(5))
+        self._access = f", !llvm.access.group {self._group}"
         w, p = self._w, self._prefix
         bx, by, bz = self._block
         plan = self._plan
         targets = {target for target in self._region.leaves.values() if target is not None}
+        ends = None in self._region.leaves.values()
         self._codes: dict[Region | None, str] = {None: str(_EXITED - 0x10000)}
         self._reaches = [
             name for name, at_barrier in (("ready", False), ("arrived", True))
-            if plan.scheduled and any(target.at_barrier is at_barrier for target in targets)
+            if plan.scheduled
+            and (any(target.at_barrier is at_barrier for target in targets) or (ends and at_barrier))
         ]  # fmt: skip
         if plan.scheduled:
             phase = w.let("load i16, ptr %phase")
@@ -87,7 +98,10 @@ class ThreadLoop:
                 w.label(f"{p}_{axis}")
                 w.put(f"%{p}_tid_{axis} = phi i32 [ 0, %{inner} ], [ %{p}_{axis}_after, %{p}_{axis}_latch ]")
                 inner = f"{p}_{axis}"
-        names = {axis: f"%{p}_tid_{axis}" if extent > 1 else "0" for axis, extent in zip("xyz", self._block, strict=True)}
+        names = {
+            axis: f"%{p}_tid_{axis}" if extent > 1 else "0"
+            for axis, extent in zip("xyz", self._block, strict=True)
+        }
         w.thread_names = names
         row = w.let(f"mul nuw nsw i32 {names['z']}, {by}")
         row = w.let(f"add nuw nsw i32 {row}, {names['y']}")
@@ -106,10 +120,14 @@ class ThreadLoop:
             before = w.let(f"load {self._mask_type}, ptr %{name}")
             after = w.let(f"or {self._mask_type} {before}, {total}")
             w.put(f"store {self._mask_type} {after}, ptr %{name}")
+        # Blocks that a specialised copy leaves are few: the general one is kept small.
+        general = [f", {name}" for name in properties[1:]] if plan.fast is not None else []
         return [
             f"{self._group} = distinct !{{}}",
-            f"{self._loop} = distinct !{{{self._loop}, {self._properties}}}",
-            f'{self._properties} = !{{!"llvm.loop.parallel_accesses", {self._group}}}',
+            f"{self._loop} = distinct !{{{self._loop}, {properties[0]}{''.join(general)}}}",
+            f'{properties[0]} = !{{!"llvm.loop.parallel_accesses", {self._group}}}',
+            f'{properties[1]} = !{{!"llvm.loop.vectorize.enable", i1 false}}',
+            f'{properties[2]} = !{{!"llvm.loop.unroll.disable"}}',
         ]
 
     # -- the loop's frame ---------------------------------------------------------------------------
@@ -117,7 +135,7 @@ class ThreadLoop:
     def _body(self) -> None:
         w, p = self._w, self._prefix
         first = self._region.blocks[0]
-        if self._plan.masked:
+        if self._plan.scheduled:
             address = self._element(self._layout.next_region, 2)
             self._old_code = w.let(f"load i16, ptr {address}, align 2{self._access}")
             mine = w.let(f"icmp eq i16 {self._old_code}, {self._own_code}")
@@ -139,24 +157,22 @@ class ThreadLoop:
         w, p = self._w, self._prefix
         w.label(f"{p}_x_latch0")
         if self._plan.scheduled:
-            leaves = [(block, target) for block, target in self._region.leaves.items() if block in self._end_labels]
-            skip = [(self._old_code, self._skipping)] if self._plan.masked else []
+            leaves = [
+                (block, target) for block, target in self._region.leaves.items() if block in self._end_labels
+            ]
+            skip = [(self._old_code, self._skipping)] if self._plan.scheduled else []
             ways = [(self._codes[target], self._end_labels[block]) for block, target in leaves] + skip
             if ways:
                 code = w.let("phi i16 " + ", ".join(f"[ {value}, %{label} ]" for value, label in ways))
                 bits = {}
                 for name in self._reaches:
                     incoming = [
-                        (
-                            1 << target.index
-                            if target is not None and target.at_barrier == (name == "arrived")
-                            else 0,
-                            self._end_labels[block],
-                        )
+                        (self._bit(target, at_barrier=name == "arrived"), self._end_labels[block])
                         for block, target in leaves
                     ] + [(0, label) for _, label in skip]
                     bits[name] = w.let(
-                        f"phi {self._mask_type} " + ", ".join(f"[ {value}, %{label} ]" for value, label in incoming)
+                        f"phi {self._mask_type} "
+                        + ", ".join(f"[ {value}, %{label} ]" for value, label in incoming)
                     )
                 address = self._element(self._layout.next_region, 2)
                 w.put(f"store i16 {code}, ptr {address}, align 2{self._access}")
@@ -176,6 +192,11 @@ class ThreadLoop:
                 w.put(f"br i1 {more}, label %{p}_{axis}, label %{p}_{axis}_out{metadata}")
                 w.label(f"{p}_{axis}_out")
         w.put(f"br label %{p}_end")
+
+    def _bit(self, target: Region | None, *, at_barrier: bool) -> int:
+        if target is None:
+            return 1 << (int(self._mask_type[1:]) - 1) if at_barrier else 0
+        return 1 << target.index if target.at_barrier is at_barrier else 0
 
     def _element(self, offset: int, size: int) -> str:
         """Address of this thread's element of a scratch array."""
@@ -327,7 +348,9 @@ class ThreadLoop:
         place = w.let(f"and i64 {place}, {mask}")
         pointer = w.let(f"getelementptr i8, ptr %global, i64 {place}")
         if access.operation == "cas":
-            pair = w.let(f"cmpxchg ptr {pointer}, {kind} {arguments[0]}, {kind} {arguments[1]} monotonic monotonic")
+            pair = w.let(
+                f"cmpxchg ptr {pointer}, {kind} {arguments[0]}, {kind} {arguments[1]} monotonic monotonic"
+            )
             w.put(f"{name} = extractvalue {{ {kind}, i1 }} {pair}, 0")
         else:
             operation = _ATOMIC[access.operation]
@@ -356,3 +379,10 @@ class ThreadLoop:
         wraps = w.let(f"or i1 {zero}, {beyond}")
         less = w.let(f"sub {kind} {old}, 1")
         return w.let(f"select i1 {wraps}, {kind} {new}, {kind} {less}")
+
+
+def _is_scalar(block: Block) -> bool:
+    effects = ("store", "atom", "fence", "spill")
+    return block.terminator != "trap" and not any(
+        value.op in effects or (isinstance(value.attr, Access) and value.attr.volatile) for value in block.ops
+    )

@@ -46,7 +46,12 @@ class ScalarType:
 
 SCALAR_TYPES = {
     f"{kind}{bits}": ScalarType(f"{kind}{bits}", kind, bits)
-    for kind, widths in (("b", (8, 16, 32, 64)), ("u", (8, 16, 32, 64)), ("s", (8, 16, 32, 64)), ("f", (32, 64)))
+    for kind, widths in (
+        ("b", (8, 16, 32, 64)),
+        ("u", (8, 16, 32, 64)),
+        ("s", (8, 16, 32, 64)),
+        ("f", (32, 64)),
+    )
     for bits in widths
 }
 SCALAR_TYPES["pred"] = ScalarType("pred", "p", 1)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-
 from logv.errors import InvalidValueError, PtxError
 from logv.hw.software_gpu import (
     MAX_BLOCK_DIM_X,
@@ -26,6 +25,8 @@ from logv.ptx._spaces import resolve_generic
 from logv.ptx.module import Entry, Module
 
 _SYMBOL = "kernel"
+# After this many rounds of cutting regions smaller, values are kept for each thread instead.
+_MAX_ATTEMPTS = 6
 _LIMITS = (MAX_BLOCK_DIM_X, MAX_BLOCK_DIM_Y, MAX_BLOCK_DIM_Z)
 
 
@@ -84,15 +85,19 @@ def parse(text: str | bytes) -> Module:
     if len(text) > MAX_PROGRAM_BYTES:
         raise PtxError(f"the text is {len(text)} bytes long; {MAX_PROGRAM_BYTES} are supported")
     if isinstance(text, bytes):
-        try:
-            text = text.decode("ascii")
-        except UnicodeDecodeError as error:
-            line = text.count(b"\n", 0, error.start) + 1
-            raise PtxError(f"byte {text[error.start]:#x} is not ASCII", line=line) from None
+        text = _decode(text)
     module = Parser(text.rstrip("\0")).parse()
     for entry in module.entries.values():
         resolve_generic(lower(entry))
     return module
+
+
+def _decode(text: bytes) -> str:
+    try:
+        return text.decode("ascii")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise PtxError(f"byte {text[error.start]:#x} is not ASCII", line=line) from None
 
 
 def compile_entry(module: Module, name: str, block: tuple[int, int, int]) -> CompiledKernel:
@@ -131,7 +136,9 @@ def _check_block(entry: Entry, block: tuple[int, int, int]) -> None:
     if x * y * z > MAX_THREADS_PER_BLOCK:
         raise InvalidValueError(f"block {block} has more than {MAX_THREADS_PER_BLOCK} threads")
     if entry.required_block is not None and entry.required_block != block:
-        raise PtxError(f"{entry.name} requires blocks of {entry.required_block} threads (.reqntid), not {block}")
+        raise PtxError(
+            f"{entry.name} requires blocks of {entry.required_block} threads (.reqntid), not {block}"
+        )
     if entry.max_threads is not None and x * y * z > entry.max_threads:
         raise PtxError(f"{entry.name} allows {entry.max_threads} threads a block (.maxntid), not {x * y * z}")
 
@@ -142,13 +149,22 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int]) -> 
     resolve_generic(function)
     graph = Graph(function.blocks)
     cuts, demoted = _choose_lockstep(function, graph, block)
-    while True:
+    lockstep = {block for loop in graph.loops if loop.header in cuts for block in loop.blocks}
+    outside = {each for each in graph.blocks if not any(each in loop.blocks for loop in graph.loops)}
+    for attempt in range(len(function.blocks) + 2):
         divergence = Divergence(graph, demoted)
         builder = RegionBuilder(graph, divergence.divergent, cuts)
-        plan = Plan(builder)
-        if not plan.demoted:
+        plan = Plan(builder, block)
+        if not plan.demoted and not plan.joins:
             return Emitter(_SYMBOL, entry, module.constants, block, builder, plan).emit()
+        joins = plan.joins & (lockstep | outside) if attempt < _MAX_ATTEMPTS else set()
+        if joins:
+            # What hangs on the counters merged there may come right by itself.
+            cuts = cuts | joins
+            continue
         demoted |= plan.demoted
+        demoted |= {phi for each in plan.joins for phi in each.phis}
+    raise PtxError(f"the control flow of {entry.name} is too complex")
 
 
 def _choose_lockstep(

@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from logv.runtime import Buffer
 from logv.workloads.workload import Workload
 
-BYTES = 64 << 20
+BYTES = 8 << 20
+ROUNDS = 24
 
 
 class Copy(Workload):
-    """Copies ``BYTES`` from the host to one buffer, on to another one, and back to the host."""
+    """Copies ``BYTES`` from the host to one buffer, on to another one, and back; ``ROUNDS`` times."""
 
     name: ClassVar[str] = "copy"
-    summary: ClassVar[str] = "host to GPU, GPU to GPU, GPU to host"
+    summary: ClassVar[str] = f"host to GPU, GPU to GPU, GPU to host, {ROUNDS} times"
     kernels: ClassVar[tuple[str, ...]] = ()
     input: ClassVar[str] = f"{BYTES >> 20} MiB (generated)"
 
@@ -28,8 +29,9 @@ class Copy(Workload):
         self._second: Buffer = self._allocate(BYTES)
 
     def run(self) -> None:
-        """Copy in, across, and out."""
-        self._first.copy_from(self._data_in, stream=self._stream)
-        self._second.copy_from(self._first, stream=self._stream)
-        self._second.copy_to(self._out, stream=self._stream)
-        self._stream.sync()
+        """Copy in, across, and out, and wait; again and again."""
+        for _ in range(ROUNDS):
+            self._first.copy_from(self._data_in, stream=self._stream)
+            self._second.copy_from(self._first, stream=self._stream)
+            self._second.copy_to(self._out, stream=self._stream)
+            self._stream.sync()

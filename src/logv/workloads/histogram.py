@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from logv.runtime import Buffer, LaunchConfig, launch
 from logv.workloads.workload import Workload, blocks
 
-BYTES = 48 << 20
+SAMPLE_BYTES, COPIES = 8 << 20, 10
+BYTES = SAMPLE_BYTES * COPIES
 BINS = 256
 CHUNK = 32768
 """Bytes that one block counts (``CHUNK`` of histogram.cu)."""
@@ -20,14 +21,15 @@ class Histogram(Workload):
     name: ClassVar[str] = "histogram"
     summary: ClassVar[str] = f"{BINS} bins, atomics in shared memory"
     kernels: ClassVar[tuple[str, ...]] = ("histogram",)
-    input: ClassVar[str] = f"{BYTES} bytes (generated)"
+    input: ClassVar[str] = f"{BYTES >> 20} MiB (generated)"
 
     def _prepare(self) -> None:
         rng = np.random.default_rng(3)
-        values = rng.standard_normal(BYTES, dtype=np.float32) * 40 + 120
-        self._data_in: NDArray[np.uint8] = np.clip(values, 0, BINS - 1).astype(np.uint8)
+        values = rng.standard_normal(SAMPLE_BYTES, dtype=np.float32) * 40 + 120
+        sample = np.clip(values, 0, BINS - 1).astype(np.uint8)
+        self._data_in: NDArray[np.uint8] = np.tile(sample, COPIES)
         self._zeros = np.zeros(BINS, dtype=np.uint32)
-        reference = np.bincount(self._data_in, minlength=BINS).astype(np.uint32)
+        reference = (np.bincount(sample, minlength=BINS) * COPIES).astype(np.uint32)
         self._out: NDArray[np.uint32] = self._expect(reference)
 
     def _setup(self) -> None:

@@ -1,7 +1,7 @@
 // Gaussian pyramid with the edges of each level. All images are 8-bit planes, one for each colour,
 // back to back. Outside the image its border repeats. blockIdx.z is the colour.
 
-#define THREADS 256
+#define THREADS 64
 
 // Binomial filter 1 4 6 4 1 along rows.
 extern "C" __global__ void blur_rows(const unsigned char *in, unsigned char *out, int width, int height)

@@ -10,9 +10,9 @@ from logv.workloads.pictures import picture
 from logv.workloads.workload import Workload, blocks
 
 LEVELS = 5
-SCALES = 3
+SCALES = 5
 """Blurs of a level, each on top of the one before; the edges of each are a result."""
-THREADS = 256
+THREADS = 64
 
 Planes = NDArray[np.uint8]
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from logv.runtime import Buffer, LaunchConfig, launch
 from logv.workloads.workload import Workload, blocks
 
-ELEMENTS = 1 << 22
-STEPS = 24
+ELEMENTS = 1 << 20
+STEPS = 400
 SCALE = 1.5
 THREADS = 256
 

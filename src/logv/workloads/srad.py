@@ -9,15 +9,15 @@ from logv.runtime import Buffer, LaunchConfig, launch
 from logv.workloads.pictures import gray, picture
 from logv.workloads.workload import Workload
 
-SIDE = 512
-STEPS = 100
+SIDE = 1024
+STEPS = 48
 RATE = 0.5
 THREADS, STRIP = 256, 8
 """Geometry of the blocks, as in srad.cu."""
 PARTS = (SIDE // THREADS) * (SIDE // STRIP)
 """Partial sums of one image."""
 
-_CROP = slice(450, 450 + SIDE)
+_CROP = slice(194, 194 + SIDE)
 
 
 class Srad(Workload):

@@ -2,8 +2,9 @@
 // sum of absolute differences over a 9 x 9 window is smallest; the smallest shift on a tie. It is done
 // for both images, and kept where both agree.
 //
-// The images are padded so that no thread leaves them: `pitch` bytes a row, RADIUS extra rows above and
-// below what the blocks cover, `disparities + RADIUS` extra columns on either side.
+// Images are three 8-bit planes, one for each colour, `plane` bytes apart. They are padded so that no
+// thread leaves them: `pitch` bytes a row, RADIUS extra rows above and below what the blocks cover,
+// `disparities + RADIUS` extra columns on either side.
 
 #define RADIUS 4
 #define WINDOW (2 * RADIUS + 1)
@@ -11,13 +12,14 @@
 #define WIDTH 128
 #define OUTPUTS (WIDTH - 2 * RADIUS)
 #define UNKNOWN 255
+#define COLOURS 3
 
 // A block computes ROWS rows of OUTPUTS columns. Its threads own WIDTH neighbouring columns: for each
 // shift a thread slides a window of 9 rows down its column, then adds 9 neighbours' sums. `step` is the
 // direction in which `other` is shifted: -1 if it is the right image, 1 if it is the left one.
 extern "C" __global__ void disparity(const unsigned char *image, const unsigned char *other,
-                                     unsigned char *result, int pitch, int result_pitch, int disparities,
-                                     int step)
+                                     unsigned char *result, int pitch, int plane, int result_pitch,
+                                     int disparities, int step)
 {
     __shared__ int sums[ROWS][WIDTH + 2 * RADIUS];
 
@@ -31,7 +33,7 @@ extern "C" __global__ void disparity(const unsigned char *image, const unsigned 
 
 #pragma unroll
     for (int i = 0; i < ROWS; ++i) {
-        best_cost[i] = 255 * WINDOW * WINDOW + 1;
+        best_cost[i] = 255 * COLOURS * WINDOW * WINDOW + 1;
         best[i] = 0;
         // The last columns' neighbours, which no thread owns: they reach no result, but are read.
         if (thread < 2 * RADIUS)
@@ -42,7 +44,15 @@ extern "C" __global__ void disparity(const unsigned char *image, const unsigned 
         int difference[ROWS + 2 * RADIUS];
 #pragma unroll
         for (int i = 0; i < ROWS + 2 * RADIUS; ++i)
-            difference[i] = abs((int)here[i * pitch] - (int)there[i * pitch + step * shift]);
+            difference[i] = 0;
+#pragma unroll
+        for (int colour = 0; colour < COLOURS; ++colour) {
+            const unsigned char *a = here + colour * plane;
+            const unsigned char *b = there + colour * plane + step * shift;
+#pragma unroll
+            for (int i = 0; i < ROWS + 2 * RADIUS; ++i)
+                difference[i] += abs((int)a[i * pitch] - (int)b[i * pitch]);
+        }
 
         int sum = 0;
 #pragma unroll

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logv.runtime import Buffer, LaunchConfig, launch
-from logv.workloads.pictures import gray, picture
+from logv.workloads.pictures import picture
 from logv.workloads.workload import Workload, blocks
 
 DISPARITIES = 96
@@ -27,24 +27,25 @@ class Stereo(Workload):
     name: ClassVar[str] = "stereo"
     summary: ClassVar[str] = f"disparity both ways, {DISPARITIES} shifts, 9 x 9 windows"
     kernels: ClassVar[tuple[str, ...]] = ("disparity", "agree")
-    input: ClassVar[str] = "skimage.data.stereo_motorcycle(), 741 x 500 gray"
+    input: ClassVar[str] = "skimage.data.stereo_motorcycle(), 741 x 500 RGB"
 
     def _prepare(self) -> None:
         left, right, _ = picture("stereo_motorcycle")
-        self._left_in = self._pad(gray(left))
-        self._right_in = self._pad(gray(right))
+        self._left_in = self._pad(left)
+        self._right_in = self._pad(right)
         # Seen in a mirror, the left image is the right one.
         from_left = best_shifts(self._left_in, self._right_in)
-        from_right = best_shifts(self._right_in[:, ::-1], self._left_in[:, ::-1])[:, ::-1]
+        from_right = best_shifts(self._right_in[..., ::-1], self._left_in[..., ::-1])[:, ::-1]
         self._out: NDArray[np.uint8] = self._expect(agreed(from_left, from_right))
 
     def _pad(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the image with its border repeated as far as the blocks read."""
-        height, width = image.shape
+        """Return the image's colours as planes, with the border repeated as far as the blocks read."""
+        height, width, _ = image.shape
         self._grid = (blocks(width, OUTPUTS), blocks(height, ROWS))
         below = RADIUS + self._grid[1] * ROWS - height
         right = RADIUS + self._grid[0] * OUTPUTS - width + DISPARITIES
-        return np.pad(image, ((RADIUS, below), (DISPARITIES + RADIUS, right)), mode="edge")
+        margins = ((0, 0), (RADIUS, below), (DISPARITIES + RADIUS, right))
+        return np.pad(np.moveaxis(image, 2, 0), margins, mode="edge")
 
     def _setup(self) -> None:
         self._left: Buffer = self._allocate(self._left_in.nbytes)
@@ -59,7 +60,8 @@ class Stereo(Workload):
         self._left.copy_from(self._left_in, stream=stream)
         self._right.copy_from(self._right_in, stream=stream)
         height, pitch = self._out.shape
-        sizes = (np.int32(self._left_in.shape[1]), np.int32(pitch), np.int32(DISPARITIES))
+        _, padded_height, padded_width = self._left_in.shape
+        sizes = tuple(map(np.int32, (padded_width, padded_height * padded_width, pitch, DISPARITIES)))
         match = LaunchConfig(grid=self._grid, block=WIDTH)
         left_to_right = (self._left, self._right, self._from_left, *sizes, np.int32(-1))
         right_to_left = (self._right, self._left, self._from_right, *sizes, np.int32(1))
@@ -73,13 +75,14 @@ class Stereo(Workload):
 
 
 def best_shifts(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the disparity of each pixel of the left image between the paddings."""
-    span = left.shape[1] - 2 * DISPARITIES
+    """Return the disparity of each pixel of the left image between the paddings; images are planes."""
+    span = left.shape[2] - 2 * DISPARITIES
+    here = left[..., DISPARITIES : DISPARITIES + span]
     costs = []
     for shift in range(DISPARITIES):
-        here = left[:, DISPARITIES : DISPARITIES + span].astype(np.int32)
-        there = right[:, DISPARITIES - shift : DISPARITIES - shift + span].astype(np.int32)
-        costs.append(_window_sums(_window_sums(np.abs(here - there)).T).T)
+        there = right[..., DISPARITIES - shift : DISPARITIES - shift + span]
+        differences = (np.maximum(here, there) - np.minimum(here, there)).sum(axis=0, dtype=np.int32)
+        costs.append(_window_sums(_window_sums(differences).T).T)
     disparity: NDArray[np.uint8] = np.argmin(costs, axis=0).astype(np.uint8)
     return disparity
 

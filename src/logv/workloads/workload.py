@@ -1,7 +1,6 @@
 """What every workload is: a GPU application in phases, whose result is checked on every run."""
 
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
 from importlib import resources
 from typing import Any, ClassVar
 
@@ -19,6 +18,9 @@ _POISON = 0xFF
 
 class Workload(ABC):
     """A GPU application: ``setup``, ``run``, ``check``, ``close``.
+
+    An application opens a device before ``setup`` and closes it after ``close``. As most programs do,
+    it leaves it to the device's closing to return its buffers and its stream.
 
     The phases that are timed hold only what an application does; the rest lies in :meth:`prepare`
     (reads the input and computes the reference with NumPy, once) and :meth:`poison` (before each
@@ -45,7 +47,6 @@ class Workload(ABC):
     def __init__(self) -> None:
         self._prepared = False
         self._expected: list[tuple[Array, Array, Array | float]] = []
-        self._resources = ExitStack()
         self._device: Device | None = None
         self._kernels: dict[str, Kernel] = {}
         self._stream_in_use: Stream | None = None
@@ -74,13 +75,13 @@ class Workload(ABC):
         ------
         LogvError
             :meth:`prepare` was not called, a run is still open, or the device refused something;
-            nothing of this run is then left on the device.
+            what was made by then goes with the device.
         """
         if not self._prepared or self._device is not None:
             raise LogvError(f"{self.name}: call prepare() first, and close() before the next setup()")
         self._device = device
         try:
-            self._stream_in_use = self._resources.enter_context(device.create_stream())
+            self._stream_in_use = device.create_stream()
             if self.kernels:
                 ptx = resources.files(__package__).joinpath(f"{self.name}.ptx").read_text(encoding="ascii")
                 program = Program(ptx, code_type="ptx").compile()
@@ -99,11 +100,10 @@ class Workload(ABC):
         return all(_agrees(*expected) for expected in self._expected)
 
     def close(self) -> None:
-        """Return what :meth:`setup` took; harmless when nothing is open."""
+        """End the application, short of closing its device; harmless when nothing is open."""
         self._device = None
         self._stream_in_use = None
         self._kernels = {}
-        self._resources.close()
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -123,10 +123,10 @@ class Workload(ABC):
         return output
 
     def _allocate(self, nbytes: int) -> Buffer:
-        """Return a buffer that :meth:`close` frees."""
+        """Return a new buffer on the device of :meth:`setup`."""
         if self._device is None:
             raise LogvError(f"{self.name}: buffers are made between setup() and close()")
-        return self._resources.enter_context(self._device.allocate(nbytes))
+        return self._device.allocate(nbytes)
 
     @property
     def _stream(self) -> Stream:

@@ -1,0 +1,113 @@
+"""Straightens guards in the specialised copy of a region.
+
+A guard is a branch that skips work or ends the thread: ``if (i < n) ...``. In a block that is all inside,
+every thread does the work, so the copy takes that side without asking; the check that lets the copy run
+demands it.
+"""
+
+from collections.abc import Collection
+
+from logv.ptx._graph import Graph
+from logv.ptx._ir import EFFECTS, Block, Value, link_predecessors, reverse_postorder, simplify_phis
+from logv.ptx._regions import Region
+
+_MAX_LEAVES = 16
+
+
+def settle_branches(region: Region, decided: Collection[Value]) -> tuple[dict[Value, bool], list[Value]]:
+    """Choose the working side of every guard that hangs on decided comparisons, and drop the other.
+
+    Returns
+    -------
+    settled : dict of Value to bool
+        The comparisons that are now taken as true or false.
+    ending : list of Value
+        Those of them that end a thread before it has done anything, if they are the other way.
+    """
+    settled: dict[Value, bool] = {}
+    ending: list[Value] = []
+    untouched = _untouched(region)
+    graph = Graph(region.blocks)
+    changed = False
+    for block in region.blocks:
+        if block.terminator != "branch" or block.condition is None:
+            continue
+        side = _working_side(region, graph, block)
+        if side is None:
+            continue
+        wanted = _demand(block.condition, side == 0, decided)
+        if wanted is None or any(settled.get(value, truth) is not truth for value, truth in wanted.items()):
+            continue
+        settled.update(wanted)
+        if block in untouched and _is_idle(region, block.successors[1 - side]):
+            ending += wanted
+        block.terminator, block.condition = "jump", None
+        block.successors = [block.successors[side]]
+        changed = True
+    if changed:
+        _drop_unreachable(region)
+    return settled, ending
+
+
+def _untouched(region: Region) -> set[Block]:
+    """Blocks that every thread reaches first, without a choice and without any effect before."""
+    found: set[Block] = set()
+    block = region.blocks[0]
+    while block not in found:
+        if any(value.op in EFFECTS for value in block.ops):
+            break
+        found.add(block)
+        if block.terminator != "jump":
+            break
+        block = block.successors[0]
+    return found
+
+
+def _working_side(region: Region, graph: Graph, block: Block) -> int | None:
+    """0 or 1 where the other side only skips ahead or ends the thread."""
+    join = graph.post_dominator[block.index]
+    idle = [_is_idle(region, successor) or successor.index == join for successor in block.successors]
+    if idle[0] == idle[1]:
+        return None
+    return 1 if idle[0] else 0
+
+
+def _is_idle(region: Region, block: Block) -> bool:
+    """Whether the thread just ends."""
+    while block.terminator == "jump" and not block.ops and not block.phis:
+        block = block.successors[0]
+    return block.terminator == "leave" and region.leaves[block] is None and not block.ops
+
+
+def _demand(condition: Value, truth: bool, decided: Collection[Value]) -> dict[Value, bool] | None:
+    """Return what each comparison must be for the condition to be `truth`; None if that is not certain."""
+    wanted: dict[Value, bool] = {}
+    pending = [(condition, truth)]
+    while pending:
+        value, needed = pending.pop()
+        if value in decided:
+            if wanted.setdefault(value, needed) is not needed:
+                return None
+        elif value.op == "xor" and value.args[1].op == "const" and value.args[1].attr:
+            pending.append((value.args[0], not needed))
+        elif (value.op == "or" and not needed) or (value.op == "and" and needed):
+            pending += [(arg, needed) for arg in value.args]
+        else:
+            return None
+        if len(wanted) + len(pending) > _MAX_LEAVES:
+            return None
+    return wanted
+
+
+def _drop_unreachable(region: Region) -> None:
+    before = {block: block.predecessors for block in region.blocks}
+    region.blocks = reverse_postorder(region.blocks[0])
+    link_predecessors(region.blocks)
+    for block in region.blocks:
+        places = [before[block].index(other) for other in block.predecessors]
+        for phi in block.phis:
+            phi.args = [phi.args[place] for place in places]
+    phis = [phi for block in region.blocks for phi in block.phis]
+    simplify_phis(phis, (value for block in region.blocks for value in block.ops), region.blocks)
+    reachable = set(region.blocks)
+    region.leaves = {block: target for block, target in region.leaves.items() if block in reachable}
