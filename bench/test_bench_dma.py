@@ -1,6 +1,7 @@
 """DMA: copies through the page tables against plain memcpy of the same bytes."""
 
 import ctypes
+import mmap
 import random
 
 import numpy as np
@@ -33,15 +34,18 @@ LAYOUTS += [
 
 
 @pytest.fixture(scope="module")
-def memory() -> bytearray:
-    """VRAM with room for tables, sources and targets; touched, so that no page fault is timed."""
+def memory() -> mmap.mmap:
+    """VRAM with room for tables, sources and targets, shared as a GPU's is.
+
+    Every page of it is touched, so that no fault is timed.
+    """
     rng = np.random.default_rng(7)
-    vram = bytearray(TABLES_BYTES + 2 * MOST)
+    vram = mmap.mmap(-1, TABLES_BYTES + 2 * MOST)
     np.asarray(memoryview(vram))[TABLES_BYTES:] = rng.integers(0, 256, 2 * MOST, dtype=np.uint8)
     return vram
 
 
-def lay_out(vram: bytearray, page_size: int, scattered: bool) -> Space:
+def lay_out(vram: mmap.mmap, page_size: int, scattered: bool) -> Space:
     """Map source and target side by side in pages of one size."""
     vram[:TABLES_BYTES] = bytes(TABLES_BYTES)
     rng = random.Random(11)
@@ -59,7 +63,7 @@ def lay_out(vram: bytearray, page_size: int, scattered: bool) -> Space:
 
 @pytest.mark.parametrize(("page_size", "scattered", "size", "speed"), LAYOUTS)
 def test_copy(
-    paired: Paired, memory: bytearray, page_size: int, scattered: bool, size: int, speed: float
+    paired: Paired, memory: mmap.mmap, page_size: int, scattered: bool, size: int, speed: float
 ) -> None:
     """A copy in device memory reaches a fixed part of memcpy's speed."""
     space = lay_out(memory, page_size, scattered)

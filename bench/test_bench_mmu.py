@@ -72,7 +72,7 @@ def test_translate_tlb_hit(paired: Paired) -> None:
 
 
 def test_translate_walk(paired: Paired) -> None:
-    """A walk from the root: at most 5 TLB hits."""
+    """The first access to a page, past the TLB: at most 5 TLB hits."""
     made = space(PAGE_4K, scattered=True)
     mmu = Translator(made.vram, made.system, 0)
     vas, total = addresses(made)

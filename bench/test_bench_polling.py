@@ -1,8 +1,9 @@
 """Polling: how soon a submission is seen by an engine that is awake or asleep, and what idling costs.
 
 The kernel likes to put two threads that wake each other on one CPU, and may change its mind in the
-middle of a figure. So each round trip is taken twice, with both threads on one CPU, and with a CPU for
-each; ours and the baseline alike.
+middle of a figure. So each round trip is taken twice, with a CPU for each thread, and with both on one; ours
+and the baseline alike. Polling pays where the engine has a CPU, and that is where its bar stands: on one
+CPU both sides are bound by two context switches a round trip, whatever asks for them.
 """
 
 import ctypes
@@ -91,7 +92,8 @@ def ping_pong(tmp_path: Path, cpu: int) -> Iterator[Callable[[], None]]:
 
 
 def test_round_trip_engine_awake(paired: Paired, ping_pong: Callable[[], None], cpu: int) -> None:
-    """PUT to GET with a polling engine: at most 0.6 of a futex ping-pong."""
+    """PUT to GET with a polling engine: at most 0.6 of a futex ping-pong where there are two CPUs."""
+    together = os.sched_getaffinity(0) == {cpu}
     with served(spin=True, cpu=cpu) as (fifo, _, _, _):
         before = fifo.submitted
         fifo.bench_round_trips(ROUNDS, 0, 1)
@@ -101,7 +103,7 @@ def test_round_trip_engine_awake(paired: Paired, ping_pong: Callable[[], None], 
             lambda: fifo.bench_round_trips(ROUNDS, 0, 1),
             ping_pong,
             label="PUT to GET, engine awake / futex ping-pong",
-            bar=0.6,
+            bar=None if together else 0.6,
         )
 
 

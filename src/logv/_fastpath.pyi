@@ -291,7 +291,7 @@ class Translator:
     def bench_translate(self, addresses: _Buffer, repeat: int, *, walk: bool = False) -> int:
         """Translate an array of uint64 `repeat` times in compiled code.
 
-        All must be mapped, to VRAM. With `walk` each translation starts from the root.
+        All must be mapped, to VRAM. With `walk` each is translated as at the first access to its page.
 
         Returns
         -------

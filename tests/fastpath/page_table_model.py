@@ -6,6 +6,7 @@ It is what the compiled MMU is compared with, together with a builder of tables.
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
+from mmap import mmap
 
 from logv.hw import dev_mmu as mmu
 from logv.hw._bits import Field
@@ -64,8 +65,8 @@ class Space:
     Tables are taken from the bottom of VRAM; data may lie anywhere, also over them.
     """
 
-    vram: bytearray = field(repr=False)
-    system: bytearray = field(repr=False)
+    vram: bytearray | mmap = field(repr=False)
+    system: bytearray | mmap = field(repr=False)
     pdb: int = 0
     next_table: int = 4096
     tables: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
@@ -229,12 +230,3 @@ class Space:
                 return spans, (at, found.status)
             at += length
         return spans, None
-
-    # Memory, a byte at a time.
-
-    def locate(self, va: int, access: int) -> tuple[bytearray, int] | Status:
-        """The memory and the offset behind one address."""
-        found = self.translate(va, access)
-        if found.status is not Status.OK:
-            return found.status
-        return (self.system if found.system else self.vram), found.physical

@@ -1,6 +1,7 @@
 """DMA: copies, pitch copies and fills against the same done a page at a time on plain bytes."""
 
 import random
+from mmap import mmap
 
 import pytest
 from hypothesis import given, settings
@@ -92,7 +93,7 @@ class Model:
             memory[at : at + part] = data[done : done + part]
             done += part
 
-    def _locate(self, va: int) -> tuple[bytearray, int]:
+    def _locate(self, va: int) -> tuple[bytearray | mmap, int]:
         found = self.space.translate(va, READ)
         assert found.status is Status.OK
         return (self.space.system if found.system else self.space.vram), found.physical

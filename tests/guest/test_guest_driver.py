@@ -127,6 +127,7 @@ def test_undo_of_many_runs(vm: Vm, process: Process, count: int) -> None:
         with process.batch() as batch:
             channel = batch.chan_new(space)
             own = batch.vspace_new()
+            batch.mem_map(batch.mem_alloc(PAGE))
             for _ in range(count):
                 batch.vspace_map(own, memory)
             batch.fifo_init_ib(channel, batch.vspace_map(space, memory), 2)

@@ -1,7 +1,9 @@
 """VMs: how they begin, what they count, and that they leave nothing behind."""
 
+import errno
 import gc
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from logv.errors import (
 )
 from logv.host import HostDriver, Partition, Session
 from logv.hw.software_gpu import CHANNELS_PER_CLIENT
-from logv.hypervisor import Hypervisor
+from logv.hypervisor import Hypervisor, slot_memory
 from logv.uapi import Domain, Memory
 
 
@@ -153,11 +155,25 @@ def test_memory_is_zeroed_after_a_reset(guest: RawGuest) -> None:
 
 def test_counters_in_words(guest: RawGuest) -> None:
     """Printed, the counters name what they count, with sizes in units."""
-    guest.make(abi.MemAlloc(3 * PAGE // 2 * 2, Domain.VRAM))
+    guest.make(abi.MemAlloc(3 * PAGE, Domain.VRAM))
     text = str(guest.vm.counters)
     assert text.startswith("1 hypercalls (1 calls), 0 submissions, 0 launches, 0 B copied, 0 faults")
     assert f"{3 * PAGE >> 10} KiB of {guest.vm.counters.memory_quota >> 20} MiB memory used" in text
     assert "hypercalls=1" in repr(guest.vm.counters)
+
+
+def test_no_room_for_slots(hypervisor: Hypervisor, host: HostDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A VM whose call slots cannot be mapped is not created, and its share is given back."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    before = host.usage(), host.free(Domain.VRAM)
+    monkeypatch.setattr(slot_memory, "mmap", SimpleNamespace(mmap=full))
+    with pytest.raises(OutOfMemoryError, match="call slots"):
+        hypervisor.create_vm("vm", 1 << 20)
+    assert (host.usage(), host.free(Domain.VRAM)) == before
+    assert hypervisor.vms == {}
 
 
 class _Session(Session):

@@ -142,7 +142,9 @@ def simplify_phis(phis: Iterable[Value], others: Iterable[Value], blocks: Iterab
     """
     blocks = list(blocks)
     users: dict[Value, list[Value]] = {}
-    pending = list(phis)
+    # In program order: a chain of phis then collapses from its start, in one pass.
+    pending = list(phis)[::-1]
+    queued = set(pending)
     for phi in pending:
         for arg in phi.args:
             if arg.op == "phi":
@@ -160,6 +162,7 @@ def simplify_phis(phis: Iterable[Value], others: Iterable[Value], blocks: Iterab
 
     while pending:
         phi = pending.pop()
+        queued.discard(phi)
         if phi in replaced:
             continue
         same: Value | None = None
@@ -173,9 +176,11 @@ def simplify_phis(phis: Iterable[Value], others: Iterable[Value], blocks: Iterab
         else:
             if same is not None:
                 replaced[phi] = same
-                pending.extend(users.get(phi, ()))
+                again = [user for user in users.pop(phi, ()) if user not in replaced]
+                pending.extend(user for user in again if user not in queued)
+                queued.update(again)
                 if same.op == "phi":
-                    users.setdefault(same, []).extend(users.get(phi, ()))
+                    users.setdefault(same, []).extend(again)
     if not replaced:
         return
     for block in blocks:

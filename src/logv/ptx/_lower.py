@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from logv.ptx import _lower_convert, _lower_float, _lower_integer, _lower_memory
+from logv.ptx import (
+    _lower_bits,
+    _lower_convert,
+    _lower_float,
+    _lower_integer,
+    _lower_memory,
+    _lower_select,
+)
 from logv.ptx._ir import Block, Function
 from logv.ptx._lowering import Lowering
 from logv.ptx._syntax import Immediate, Instruction, Label, Operand, Symbol
@@ -14,6 +21,8 @@ _Handler = Callable[[Lowering, Instruction], None]
 # Results go to registers only, so a guard can select between the new and the old value.
 _PURE: dict[str, _Handler] = {
     **_lower_integer.HANDLERS,
+    **_lower_bits.HANDLERS,
+    **_lower_select.HANDLERS,
     **_lower_float.HANDLERS,
     **_lower_convert.HANDLERS,
 }

@@ -3,8 +3,8 @@
 from logv.hw.software_gpu import WARP_SIZE
 from logv.ptx._builder import Builder
 from logv.ptx._ir import Block, Value
-from logv.ptx._parser import float_bits
 from logv.ptx._syntax import Address, Group, Immediate, Instruction, Operand, Register, Symbol
+from logv.ptx._tokens import float_bits
 from logv.ptx._types import SCALAR_TYPES, VALUE_BITS, ScalarType
 from logv.ptx.module import Entry
 
@@ -228,3 +228,9 @@ class Lowering(Builder):
                 raise instruction.error("a destination p or p|q is expected")
             return operand.members[0], operand.members[1]
         return operand, None
+
+
+def require_type(instruction: Instruction, kind: ScalarType, allowed: str) -> None:
+    """Refuse a type that is not among the allowed names."""
+    if kind.name not in allowed.split():
+        raise instruction.error(f".{kind.name} is not a type of {instruction.opcode}")
