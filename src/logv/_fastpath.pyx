@@ -582,7 +582,7 @@ cdef inline void _prefetch(const _Cursor *to, const _Cursor *source) noexcept no
         for line in range(8):
             logv_prefetch_read(source.spans[source.current + 1].host + 64 * line)
     if to.current + 1 < to.count:
-        for line in range(4):
+        for line in range(8):
             logv_prefetch_write(to.spans[to.current + 1].host + 64 * line)
 
 

@@ -127,7 +127,8 @@ class Batch(Protocol):
     """Calls that are carried out together, in order, when the ``with`` block ends.
 
     A call's ``Pending`` result stands for its handle in the calls after it. If one call fails, those
-    before it are undone, those after it are not tried, and its error is raised.
+    before it are undone, those after it are not tried, and its error is raised. What cannot be undone
+    (a ring, an engine class, what is unmapped or freed) is carried out after everything else, in order.
     """
 
     def __enter__(self) -> Self:
@@ -162,6 +163,14 @@ class Batch(Protocol):
         writable: bool = True,
     ) -> Pending[int]:
         """See :meth:`Driver.vspace_map`."""
+        ...
+
+    def vspace_unmap(self, vspace: int, address: int) -> Pending[None]:
+        """See :meth:`Driver.vspace_unmap`."""
+        ...
+
+    def mem_free(self, memory: int) -> Pending[None]:
+        """See :meth:`Driver.mem_free`."""
         ...
 
     def chan_new(self, vspace: int | Pending[int]) -> Pending[Channel]:

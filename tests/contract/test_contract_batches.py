@@ -221,3 +221,43 @@ def test_batch_of_a_closed_driver(world: World) -> None:
 
     with world.refuses(ClosedError):
         run()
+
+
+def test_taking_things_back(world: World, driver: Driver) -> None:
+    """A batch unmaps and frees, after everything else and in order."""
+    before = world.usage()
+    space, memory = driver.vspace_new(), driver.mem_alloc(PAGE)
+    held = world.usage()
+    address = driver.vspace_map(space, memory.handle)
+    with driver.batch() as batch:
+        batch.vspace_unmap(space, address)
+        batch.mem_free(memory.handle)
+        other = batch.mem_alloc(PAGE)
+    assert world.usage() == held
+    with world.refuses(InvalidHandleError):
+        driver.mem_free(memory.handle)
+    driver.mem_free(other.value.handle)
+    driver.vspace_free(space)
+    assert world.usage() == before
+
+
+def test_taking_back_what_is_in_use(world: World, driver: Driver) -> None:
+    """A free that is refused comes last: what was made is undone, what was freed before it stays freed."""
+    space, first, second = driver.vspace_new(), driver.mem_alloc(PAGE), driver.mem_alloc(PAGE)
+    address = driver.vspace_map(space, second.handle)
+
+    def run() -> None:
+        with driver.batch() as batch:
+            batch.mem_alloc(PAGE)
+            batch.mem_free(first.handle)
+            batch.mem_free(second.handle)
+
+    before = world.usage()
+    with pytest.raises(BusyError):
+        run()
+    with world.refuses(InvalidHandleError):
+        driver.mem_free(first.handle)
+    driver.vspace_unmap(space, address)
+    driver.mem_free(second.handle)
+    assert world.usage() != before
+    driver.vspace_free(space)

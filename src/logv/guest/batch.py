@@ -15,9 +15,8 @@ from logv.uapi import Channel, Domain, Memory, Pending
 if TYPE_CHECKING:
     from logv.guest.process import Process
 
-# These cannot be taken back while their channel lives, so they come last: until then, every call can be
-# undone.
-_FOR_GOOD = (abi.ObjEngNew, abi.FifoInitIb)
+# These cannot be taken back, so they come last: until then, every call can be undone.
+_FOR_GOOD = (abi.ObjEngNew, abi.FifoInitIb, abi.VspaceUnmap, abi.MemFree)
 _REFERABLE = {
     request: [position for position, name in enumerate(request._fields) if name in abi.REFERABLE]
     for request in abi.REQUESTS.values()
@@ -40,7 +39,7 @@ class _Call:
 class GuestBatch:
     """Calls of one process, one crossing for every ``abi.SLOT_COUNT`` of them: ``uapi.Batch``, in a VM.
 
-    Rings and engine classes are set after all other calls have succeeded.
+    Rings and engine classes are set, and mappings and objects freed, after all other calls have succeeded.
 
     Parameters
     ----------
@@ -111,6 +110,16 @@ class GuestBatch:
             ),
             lambda fields: fields[0],
         )
+
+    def vspace_unmap(self, vspace: int, address: int) -> Pending[None]:
+        """See :meth:`Process.vspace_unmap`."""
+        request = abi.VspaceUnmap(self._vspace(vspace), word(address, "the address"))
+        return self._record(request, _nothing)
+
+    def mem_free(self, memory: int) -> Pending[None]:
+        """See :meth:`Process.mem_free`."""
+        handle = self._memory(memory)
+        return self._record(abi.MemFree(handle), lambda _: self._holdings.memories.remove(handle))
 
     def chan_new(self, vspace: int | Pending[int]) -> Pending[Channel]:
         """See :meth:`Process.chan_new`."""
@@ -184,6 +193,9 @@ class GuestBatch:
                 # A device that no longer answers has taken everything back.
                 with suppress(ClosedError):
                     slots.run_all([undo for call in reversed(done) for undo in self._undo(call)])
+                for call in done:
+                    if isinstance(call.request, abi.MemFree):
+                        call.finish(call.fields)
                 raise
             results = [call.finish(call.fields) for call in calls]
         for call, result in zip(calls, results, strict=True):

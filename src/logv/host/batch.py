@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class HostBatch:
     """Calls of one session, carried out in order under the driver's lock: ``uapi.Batch``, natively.
 
-    A channel is enabled, and an engine class allowed, when all calls have succeeded: neither can be
-    taken back, and until then neither has to be.
+    A channel is enabled, an engine class allowed, and a mapping or an object freed, when all other calls
+    have succeeded: none of these can be taken back, and until then none has to be.
 
     Parameters
     ----------
@@ -96,6 +96,14 @@ class HostBatch:
             return address
 
         return self._record(call)
+
+    def vspace_unmap(self, vspace: int, address: int) -> Pending[None]:
+        """See :meth:`Session.vspace_unmap`."""
+        return self._record(lambda: self._commit.append(lambda: self._session.vspace_unmap(vspace, address)))
+
+    def mem_free(self, memory: int) -> Pending[None]:
+        """See :meth:`Session.mem_free`."""
+        return self._record(lambda: self._commit.append(lambda: self._session.mem_free(memory)))
 
     def chan_new(self, vspace: int | Pending[int]) -> Pending[Channel]:
         """See :meth:`Session.chan_new`."""

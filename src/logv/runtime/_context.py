@@ -159,8 +159,9 @@ class Context:
         return Arena(view.value, address.value)
 
     def _unmap(self, memory: int, address: int) -> None:
-        self.driver.vspace_unmap(self.vspace, address)
-        self.driver.mem_free(memory)
+        with self.driver.batch() as batch:
+            batch.vspace_unmap(self.vspace, address)
+            batch.mem_free(memory)
 
     def _free_dropped(self) -> None:
         # Those dropped so far only: work on others may be submitted while this waits.
