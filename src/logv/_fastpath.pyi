@@ -10,7 +10,7 @@ addresses, and buffers that are too small, read-only or not contiguous raise
 :class:`~logv.errors.InvalidValueError`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, final
 
 from numpy.typing import NDArray
@@ -200,14 +200,15 @@ class MappedMemory:
 
     Parameters
     ----------
-    buffer : buffer
+    buffer : buffer or callable
+        A callable is asked for the buffer when the first view is made: mapping costs nothing until then.
     offset : int
-        First byte, in `buffer`.
+        First byte, in the buffer.
     size : int
         Bytes, at least 1.
     """
 
-    def __init__(self, buffer: _Buffer, offset: int, size: int) -> None: ...
+    def __init__(self, buffer: _Buffer | Callable[[], _Buffer], offset: int, size: int) -> None: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     @property
     def exports(self) -> int:

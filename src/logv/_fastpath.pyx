@@ -582,7 +582,7 @@ cdef inline void _prefetch(const _Cursor *to, const _Cursor *source) noexcept no
         for line in range(8):
             logv_prefetch_read(source.spans[source.current + 1].host + 64 * line)
     if to.current + 1 < to.count:
-        for line in range(8):
+        for line in range(4):
             logv_prefetch_write(to.spans[to.current + 1].host + 64 * line)
 
 
@@ -1152,27 +1152,40 @@ def irq_wait(doorbell, seen, timeout_s):
 cdef class MappedMemory:
     """Part of another buffer, as a buffer that knows how many views of it are alive."""
 
-    cdef _Pin _pin                  # None: released, or not yet initialised
+    cdef _Pin _pin                  # None: released, or no view was asked for yet
+    cdef object _source             # what gives the buffer; None: released, or not yet initialised
     cdef uint64_t _offset
     cdef Py_ssize_t _size
     cdef Py_ssize_t _exports
 
     def __init__(self, buffer, offset, size):
-        cdef _Pin pin = _Pin(buffer, "the memory to map", 1, 1)
-        cdef uint64_t where = _unsigned(offset, pin.size - 1, "an offset into mapped memory")
-        cdef uint64_t length = _unsigned(size, pin.size - where, "a size of mapped memory")
-        if length == 0:
-            raise InvalidValueError("a size of mapped memory must be at least 1")
         if self._exports:
             raise BusyError(f"{self._exports} views of this memory are alive; release them first")
+        self._pin = None
+        self._source = None
+        self._offset = _unsigned(offset, ~<uint64_t> 0, "an offset into mapped memory")
+        self._size = _unsigned(size, <uint64_t> -1 >> 1, "a size of mapped memory")
+        if self._size == 0:
+            raise InvalidValueError("a size of mapped memory must be at least 1")
+        if not callable(buffer):
+            self._hold(buffer)
+        self._source = buffer
+
+    cdef int _hold(self, buffer) except -1:
+        cdef _Pin pin = _Pin(buffer, "the memory to map", 1, 1)
+        if self._offset >= pin.size or <uint64_t> self._size > pin.size - self._offset:
+            raise InvalidValueError(
+                f"{self._size} bytes at offset {self._offset} do not lie in a buffer of {pin.size} bytes")
         self._pin = pin
-        self._offset = where
-        self._size = length
+        return 0
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        if self._pin is None:
+        if self._source is None:
             view.obj = None
             raise ClosedError("this memory was released; allocate anew")
+        if self._pin is None:
+            view.obj = None
+            self._hold(self._source())
         PyBuffer_FillInfo(view, self, self._pin.data + self._offset, self._size, False, flags)
         self._exports += 1
 
@@ -1187,13 +1200,14 @@ cdef class MappedMemory:
     @property
     def released(self):
         """Whether the hold on the underlying buffer is gone."""
-        return self._pin is None
+        return self._source is None
 
     def release(self):
         """Let go of the underlying buffer; BusyError while views are alive."""
         if self._exports:
             raise BusyError(f"{self._exports} views of this memory are alive; release them first")
         self._pin = None
+        self._source = None
 
 
 # ---------------------------------------------------------------- faces of the engine's own functions

@@ -132,3 +132,36 @@ def test_a_part_lies_inside_its_buffer(buffer: object, offset: object, size: obj
     """Empty, wrapping and outside parts, and buffers that cannot be written, are refused."""
     with pytest.raises(InvalidValueError):
         MappedMemory(buffer, offset, size)  # type: ignore[arg-type]
+
+
+def test_a_source_is_asked_once_and_late() -> None:
+    """A callable gives the buffer when the first view is made, and is not asked again."""
+    memory, asked = bytearray(16), []
+
+    def source() -> bytearray:
+        asked.append(True)
+        return memory
+
+    mapped = MappedMemory(source, 4, 8)
+    assert not asked
+    assert not mapped.released
+    memoryview(mapped)[0] = 7
+    memoryview(mapped)[1] = 8
+    assert (memory[4], memory[5], len(asked)) == (7, 8, 1)
+    mapped.release()
+    assert mapped.released
+    with pytest.raises(ClosedError):
+        memoryview(mapped)
+
+
+def test_a_source_that_fails_or_is_too_small() -> None:
+    """The source's own error comes through, a small buffer is refused, and nothing counts as a view."""
+
+    def broken() -> bytearray:
+        raise BusyError("not now")
+
+    for source, error in ((broken, BusyError), (lambda: bytearray(4), InvalidValueError)):
+        mapped = MappedMemory(source, 0, 8)
+        with pytest.raises(error):
+            memoryview(mapped)
+        assert mapped.exports == 0

@@ -78,16 +78,21 @@ class Context:
             channel.close()
             self._channels.discard(channel)
 
-    def map_new(self, size: int, domain: Domain) -> tuple[uapi.Memory, int, memoryview]:
-        """Allocate a buffer object; return it, its GPU virtual address, and its bytes."""
+    def map_new(self, size: int, domain: Domain) -> tuple[uapi.Memory, int]:
+        """Allocate a buffer object; return it and its GPU virtual address."""
         with self.lock:
             self.check_open()
             self._free_dropped()
             with self.driver.batch() as batch:
                 memory = batch.mem_alloc(size, domain)
                 address = batch.vspace_map(self.vspace, memory)
-                view = batch.mem_map(memory)
-            return memory.value, address.value, view.value
+            return memory.value, address.value
+
+    def view(self, memory: int) -> memoryview:
+        """Return the bytes of a buffer object."""
+        with self.lock:
+            self.check_open()
+            return self.driver.mem_map(memory)
 
     def settle(self) -> None:
         """Wait until everything submitted so far is done or never will be; raises no stream's error."""

@@ -41,9 +41,10 @@ class Buffer(MappedMemory):
         GPU memory or system memory.
     """
 
-    def __init__(self, device: "Device", memory: Memory, address: int, view: memoryview, size: int) -> None:
+    def __init__(self, device: "Device", memory: Memory, address: int, size: int) -> None:
         self._memory: int | None = None
-        super().__init__(view, 0, size)
+        # The driver is asked at the first view: most buffers are never looked at by the CPU.
+        super().__init__(lambda: device.context.view(memory.handle), 0, size)
         self.device = device
         self.handle = address
         self.size = size

@@ -159,8 +159,8 @@ class Device:
     def _allocate(self, size: int, domain: Domain) -> Buffer:
         if isinstance(size, bool) or not hasattr(size, "__index__"):
             raise InvalidValueError(f"size must be an integer, not {type(size).__name__}")
-        memory, address, view = self.context.map_new(int(size), domain)
-        buffer = Buffer(self, memory, address, view, int(size))
+        memory, address = self.context.map_new(int(size), domain)
+        buffer = Buffer(self, memory, address, int(size))
         self.context.buffers.add(buffer)
         return buffer
 
