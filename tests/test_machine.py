@@ -116,7 +116,7 @@ def test_vms_have_names_and_quotas() -> None:
         assert list(machine.vms) == ["first"]
         with first.device() as device:
             with pytest.raises(logv.QuotaExceededError):
-                device.allocate(16 << 20)
+                device.allocate((16 << 20) + 1)
             with pytest.raises(logv.QuotaExceededError):
                 device.allocate_pinned(8 << 20)
             device.allocate(8 << 20)
@@ -188,7 +188,7 @@ def test_a_vm_finds_nothing_of_the_one_before() -> None:
             memoryview(device.allocate(len(secret)))[:] = secret
             memoryview(device.allocate_pinned(len(secret)))[:] = secret
         with machine.create_vm("second", memory="8MiB") as vm, vm.device() as device:
-            for buffer in (device.allocate(4 << 20), device.allocate_pinned(4 << 20)):
+            for buffer in (device.allocate(4 << 20), device.allocate_pinned(2 << 20)):
                 assert not np.asarray(memoryview(buffer)).any()
 
 

@@ -67,6 +67,8 @@ class GuestBatch:
         self._open = False
         if kind is None and self._calls:
             self._carry_out()
+        # The calls' closures name this batch: without them it goes at once, not with a garbage collection.
+        self._calls.clear()
 
     def mem_alloc(self, size: int, domain: Domain = Domain.VRAM) -> Pending[Memory]:
         """See :meth:`Process.mem_alloc`."""

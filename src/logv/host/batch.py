@@ -49,6 +49,9 @@ class HostBatch:
         self._open = False
         if kind is None:
             self._carry_out()
+        # The calls' closures name this batch: without them it goes at once, not with a garbage collection.
+        self._calls.clear()
+        self._commit.clear()
 
     def mem_alloc(self, size: int, domain: Domain = Domain.VRAM) -> Pending[Memory]:
         """See :meth:`Session.mem_alloc`."""
