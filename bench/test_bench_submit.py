@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
+from logv.compare.cpus import own_cpus
 from logv.compare.paired import PairedResult
 from logv.machine import Machine
 from logv.runtime import Buffer, Device, Kernel, LaunchConfig, Program, Stream, launch
@@ -71,7 +72,7 @@ class Application:
 @pytest.fixture(scope="module")
 def applications() -> Iterator[tuple[Application, Application]]:
     """Return the same application through LoGV and natively, on one machine."""
-    with Machine(vram="128MiB") as machine, ExitStack() as resources:
+    with Machine(vram="128MiB") as machine, own_cpus(), ExitStack() as resources:
         vm = machine.create_vm("bench", memory="48MiB")
         pair = Application(vm.device(), resources), Application(machine.device(), resources)
         calls = vm.counters.hypercalls

@@ -6,6 +6,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from logv.compare.compare import BAR, Target, machine_targets
+from logv.compare.cpus import own_cpus
 from logv.compare.paired import PairedResult
 from logv.machine import Machine
 from logv.workloads import WORKLOADS, Workload, create
@@ -16,7 +17,7 @@ ROUNDS = 20
 @pytest.fixture(scope="module")
 def targets() -> Iterator[tuple[Target, Target]]:
     """Return the native target of one machine, and one of its VM."""
-    with Machine(vram="1GiB") as machine:
+    with Machine(vram="1GiB") as machine, own_cpus():
         yield machine_targets(machine, "512MiB")
 
 

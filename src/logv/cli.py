@@ -12,6 +12,7 @@ from rich.table import Table
 
 from logv.compare import compare as comparison
 from logv.compare.paired import Verdict
+from logv.compare.cpus import own_cpus
 from logv.compare.report import summary, to_json, to_table
 from logv.errors import LogvError
 from logv.machine import Machine
@@ -94,7 +95,8 @@ def compare(workload: tuple[str, ...], pairs: int | None, json_file: Path | None
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Machine(vram=MACHINE_VRAM) as machine, Progress(*columns, console=console, transient=True) as bar:
+    progress = Progress(*columns, console=console, transient=True)
+    with Machine(vram=MACHINE_VRAM) as machine, own_cpus(), progress as bar:
         task = bar.add_task("starting", total=1.0)
         native, virtual = comparison.machine_targets(machine, VM_MEMORY)
         report = comparison.compare(

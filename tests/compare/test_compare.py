@@ -1,6 +1,8 @@
 """The comparison, with invented applications on an invented clock."""
 
 import json
+import os
+import threading
 from itertools import cycle
 from typing import Any, ClassVar, cast
 
@@ -9,9 +11,11 @@ import pytest
 
 from logv.compare import compare as comparison
 from logv.compare.compare import Report, Row, Target, compare
+from logv.compare.cpus import ENGINE_THREAD, own_cpus
 from logv.compare.paired import PairedResult, Verdict, estimate
 from logv.compare.report import summary, to_json, to_table
 from logv.errors import GpuFaultError, InvalidValueError
+from logv.machine import Machine
 from logv.runtime import Device
 from logv.workloads import WORKLOADS, Workload
 
@@ -292,3 +296,20 @@ def test_summary_says_the_verdict(report: Report, word: str) -> None:
 def test_table_has_a_row_for_each_workload_the_mean_and_the_control() -> None:
     """Nothing that was measured is left out of the table."""
     assert to_table(report_of(1.0, 1.1, 1.2)).row_count == 3 + 2
+
+
+def test_engine_and_application_get_a_cpu_each() -> None:
+    """Both keep to one CPU meanwhile, not the same one where there are two, and are free again after."""
+    before = os.sched_getaffinity(0)
+    with Machine(vram="64MiB") as machine:
+        machine.device().close()
+        (engine,) = (thread for thread in threading.enumerate() if thread.name == ENGINE_THREAD)
+        assert engine.native_id is not None
+        with own_cpus():
+            mine, its = os.sched_getaffinity(0), os.sched_getaffinity(engine.native_id)
+            if len(before) > 1:
+                assert (len(mine), len(its)) == (1, 1)
+                assert mine != its
+            else:
+                assert mine == its == before
+        assert os.sched_getaffinity(0) == os.sched_getaffinity(engine.native_id) == before
