@@ -18,6 +18,9 @@ T = TypeVar("T")
 class Domain(IntEnum):
     """Where a buffer object's bytes live."""
 
+    # An enum hashes its name in Python code; these are keys on the way of every call.
+    __hash__ = int.__hash__
+
     VRAM = 0
     SYSTEM = 1
 

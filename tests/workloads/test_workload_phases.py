@@ -69,7 +69,7 @@ def test_setup_that_fails_leaves_nothing(machine: Machine) -> None:
     """In a VM with room for the first vector only, set-up raises, and closing returns everything."""
     saxpy = create("saxpy")
     saxpy.prepare()
-    with machine.create_vm("small", memory="8MiB", system_memory="16MiB") as vm:
+    with machine.create_vm("small", memory="6MiB", system_memory="16MiB") as vm:
         with vm.device() as device, pytest.raises(OutOfMemoryError):
             saxpy.setup(device)
         assert vm.counters.memory_used == 0

@@ -16,6 +16,9 @@ VSPACE_MAP_TO_END = 1 << 1
 class Call(IntEnum):
     """Call numbers. 0 is none, so that a zeroed slot does nothing."""
 
+    # An enum hashes its name in Python code; these are keys on the way of every call.
+    __hash__ = int.__hash__
+
     GET_PARAM = 1
     MEM_ALLOC = 2
     MEM_FREE = 3

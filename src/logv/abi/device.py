@@ -8,6 +8,9 @@ from typing import NamedTuple, Protocol
 class RegionIndex(IntEnum):
     """The memory that a guest maps. The BARs have their numbers."""
 
+    # An enum hashes its name in Python code; these are keys on the way of every call.
+    __hash__ = int.__hash__
+
     SLOTS = 1
     """BAR1: call slots."""
     VRAM = 2

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from logv.guest.process import Process
 
 # These cannot be taken back, so they come last: until then, every call can be undone.
-_FOR_GOOD = (abi.ObjEngNew, abi.FifoInitIb, abi.VspaceUnmap, abi.MemFree)
+_FOR_GOOD = frozenset({abi.ObjEngNew, abi.FifoInitIb, abi.VspaceUnmap, abi.MemFree})
 _REFERABLE = {
     request: [position for position, name in enumerate(request._fields) if name in abi.REFERABLE]
     for request in abi.REQUESTS.values()
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Call:
     """A call that was recorded; `fields` is its reply, once it succeeded.
 
@@ -181,14 +181,20 @@ class GuestBatch:
         done: list[_Call] = []
         with self._process.lock:
             slots = self._process.ready()
-            order = sorted(calls, key=lambda call: isinstance(call.request, _FOR_GOOD))
+            order = sorted(calls, key=_comes_last)
+            # Mostly all fit into one run in the order they came: then an index is its slot's number.
+            as_recorded = order == calls and len(calls) <= abi.SLOT_COUNT
             try:
                 for start in range(0, len(order), abi.SLOT_COUNT):
                     run = order[start : start + abi.SLOT_COUNT]
-                    numbers = {call.pending.index: slot for slot, call in enumerate(run)}
-                    replies = slots.run([self._place(call.request, numbers) for call in run])
-                    for call, (status, fields, message) in zip(run, replies, strict=True):
-                        raise_for_status(status, message)
+                    if as_recorded:
+                        requests = [call.request for call in run]
+                    else:
+                        numbers = {call.pending.index: slot for slot, call in enumerate(run)}
+                        requests = [self._place(call.request, numbers) for call in run]
+                    for call, (status, fields, message) in zip(run, slots.run(requests), strict=True):
+                        if status:
+                            raise_for_status(status, message)
                         call.fields = fields
                         done.append(call)
             except BaseException:
@@ -232,6 +238,10 @@ class GuestBatch:
             case abi.ChanNew():
                 return [abi.ChanFree(made)]
         return []
+
+
+def _comes_last(call: _Call) -> bool:
+    return type(call.request) in _FOR_GOOD
 
 
 def _nothing(_: tuple[int, ...]) -> None:

@@ -14,6 +14,9 @@ SCALES = 5
 """Blurs of a level, each on top of the one before; the edges of each are a result."""
 THREADS = 64
 
+ALIGNMENT = 256
+"""Of each result in the one buffer that holds them all, in bytes."""
+
 Planes = NDArray[np.uint8]
 
 
@@ -42,28 +45,30 @@ class Pyramid(Workload):
     def _setup(self) -> None:
         self._level: Buffer = self._allocate(self._planes_in.nbytes)
         self._half: Buffer = self._allocate(self._planes_in.nbytes)
-        self._edges: list[Buffer] = [self._allocate(out.nbytes) for out in self._outs]
+        ends = np.cumsum([-(-out.nbytes // ALIGNMENT) * ALIGNMENT for out in self._outs])
+        self._edges: Buffer = self._allocate(int(ends[-1]))
+        self._offsets = [0, *ends[:-1].tolist()]
 
     def run(self) -> None:
         """Copy the picture in, build the pyramid, copy all edges out."""
         stream, kernels = self._stream, self._kernels
         level, other = self._level, self._half
         level.copy_from(self._planes_in, stream=stream)
-        for index, (out, found) in enumerate(zip(self._outs, self._edges, strict=True), 1):
+        for index, (out, offset) in enumerate(zip(self._outs, self._offsets, strict=True), 1):
             planes, height, width = out.shape
             size = (np.int32(width), np.int32(height))
             config = LaunchConfig(grid=(blocks(width, THREADS), height, planes), block=THREADS)
             launch(stream, config, kernels["blur_rows"], level, other, *size)
             launch(stream, config, kernels["blur_columns"], other, level, *size)
-            launch(stream, config, kernels["sobel"], level, found, *size)
+            launch(stream, config, kernels["sobel"], level, self._edges.handle + offset, *size)
             if index % SCALES == 0 and index < len(self._outs):
                 _, half_height, half_width = self._outs[index].shape
                 half = (np.int32(half_width), np.int32(half_height))
                 config = LaunchConfig(grid=(blocks(half_width, THREADS), half_height, planes), block=THREADS)
                 launch(stream, config, kernels["halve"], level, other, *half, *size)
                 level, other = other, level
-        for out, found in zip(self._outs, self._edges, strict=True):
-            found.copy_to(out, stream=stream)
+        for out, offset in zip(self._outs, self._offsets, strict=True):
+            self._edges.copy_to(out, stream=stream, offset=offset)
         stream.sync()
 
 
