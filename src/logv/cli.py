@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from logv.compare import compare as comparison
-from logv.compare.paired import Verdict
 from logv.compare.cpus import own_cpus
+from logv.compare.paired import Verdict
 from logv.compare.report import summary, to_json, to_table
 from logv.errors import LogvError
 from logv.machine import Machine

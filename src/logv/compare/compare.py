@@ -229,8 +229,9 @@ def compare(
     """Compare applications on two targets.
 
     A round takes a pair of each workload, more of those whose ratio is noisier for the time they take,
-    and one native-native pair, of each workload in turn, for the control. Without `pairs`, rounds go on until every gate is decided, ``MOST_ROUNDS`` are
-    over or ``BUDGET_S`` has passed; workloads whose gate is decided pause while only others' are open.
+    and one native-native pair, of each workload in turn, for the control. Without `pairs`, rounds go on
+    until every gate is decided, ``MOST_ROUNDS`` are over or ``BUDGET_S`` has passed; workloads whose
+    gate is decided pause while only others' are open.
     A wrong result ends the comparison after its round.
 
     Parameters
@@ -305,9 +306,11 @@ def compare(
 
 
 def _share_time(contests: list[_Contest]) -> None:
-    """Give noisy contests more pairs a round: a mean of several is known best, for a given time, if each
-    gets pairs in proportion to its deviation over the square root of what a pair costs (Neyman, 1934).
-    Only the noise counts, never the ratio, so the estimate stays unbiased.
+    """Give noisy contests more pairs a round.
+
+    A mean of several is known best, for a given time, if each gets pairs in proportion to its deviation
+    over the square root of what a pair costs (Neyman, 1934). Only the noise counts, never the ratio, so
+    the estimate stays unbiased.
     """
     weights = np.array([contest.noise() for contest in contests])
     shares = np.clip(np.round(weights / max(np.median(weights), np.finfo(float).tiny)), 1, MOST_TURNS)

@@ -1,4 +1,4 @@
-"""Small pieces of memory that CPU and GPU reach, cut from few large buffer objects in system memory without asking the driver."""
+"""Small pieces of memory that CPU and GPU reach, cut from few buffer objects without asking the driver."""
 
 import threading
 from bisect import insort
