@@ -22,16 +22,6 @@ static inline void logv_cpu_relax(void)
 #endif
 }
 
-static inline void logv_prefetch_read(const void *at)
-{
-    __builtin_prefetch(at, 0, 3);
-}
-
-static inline void logv_prefetch_write(const void *at)
-{
-    __builtin_prefetch(at, 1, 3);
-}
-
 /* Copy a large span between ranges that do not overlap. `rep movsb` leaves the target in the caches,
  * where libc's memcpy turns to non-temporal stores that whoever reads the copy pays for.
  */
@@ -42,6 +32,26 @@ static inline void logv_copy_large(void *target, const void *source, size_t size
 #else
     memcpy(target, source, size);
 #endif
+}
+
+/* Copy the last bytes of a span between ranges that do not overlap, and fetch the first of the next span
+ * line by line meanwhile: the hardware's own prefetchers stop at a page's end. NULL: no next span.
+ */
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
+__attribute__((target_clones("avx2", "default")))
+#endif
+static void logv_copy_and_fetch(uint8_t *target, const uint8_t *source, size_t size,
+                                const uint8_t *next_target, const uint8_t *next_source)
+{
+    size_t at = 0;
+    for (; at + 64 <= size; at += 64) {
+        if (next_source)
+            __builtin_prefetch(next_source + at, 0, 3);
+        if (next_target)
+            __builtin_prefetch(next_target + at, 1, 3);
+        memcpy(target + at, source + at, 64);
+    }
+    memcpy(target + at, source + at, size - at);
 }
 
 /* Sleep while *word is `expected`, for at most so many nanoseconds; 0 or an errno. The word is shared

@@ -36,8 +36,7 @@ cdef extern from "<poll.h>" nogil:
 
 cdef extern from "_fastpath.h" nogil:
     void logv_cpu_relax()
-    void logv_prefetch_read(const void *)
-    void logv_prefetch_write(const void *)
+    void logv_copy_and_fetch(uint8_t *, const uint8_t *, size_t, const uint8_t *, const uint8_t *)
     void logv_copy_large(void *, const void *, size_t)
     int logv_futex_wait(const uint32_t *, uint32_t, uint64_t)
     void logv_futex_wake_all(const uint32_t *)
@@ -575,15 +574,21 @@ cdef inline void _copy_bytes(uint8_t *target, const uint8_t *source, uint64_t si
         memmove(target, source, size)
 
 
-cdef inline void _prefetch(const _Cursor *to, const _Cursor *source) noexcept nogil:
-    """Start to fetch the next spans: the hardware's own prefetchers stop at a page's end."""
-    cdef Py_ssize_t line
-    if source.current + 1 < source.count:
-        for line in range(8):
-            logv_prefetch_read(source.spans[source.current + 1].host + 64 * line)
+cdef inline void _copy_and_fetch(const _Cursor *to, const _Cursor *source, uint8_t *target,
+                                 const uint8_t *origin, uint64_t size) noexcept nogil:
+    """Copy the rest of a span, its last page together with fetching the next span's first."""
+    cdef const uint8_t *next_target = NULL
+    cdef const uint8_t *next_origin = NULL
+    cdef uint64_t first = size - min(size, <uint64_t> 4096)
+    if target < origin + size and origin < target + size:
+        memmove(target, origin, size)
+        return
     if to.current + 1 < to.count:
-        for line in range(4):
-            logv_prefetch_write(to.spans[to.current + 1].host + 64 * line)
+        next_target = to.spans[to.current + 1].host
+    if source.current + 1 < source.count:
+        next_origin = source.spans[source.current + 1].host
+    _copy_bytes(target, origin, first)
+    logv_copy_and_fetch(target + first, origin + first, size - first, next_target, next_origin)
 
 
 cdef int _copy_line(_Cursor *to, _Cursor *source, uint64_t dst, uint64_t src, uint64_t size,
@@ -604,8 +609,9 @@ cdef int _copy_line(_Cursor *to, _Cursor *source, uint64_t dst, uint64_t src, ui
             return status
         part = min(size - done, min(origin_room, target_room))
         if part < size - done:
-            _prefetch(to, source)
-        _copy_bytes(target, origin, part)
+            _copy_and_fetch(to, source, target, origin, part)
+        else:
+            _copy_bytes(target, origin, part)
         done += part
     return FP_OK
 
