@@ -12,14 +12,13 @@ from logv.host._quota import Quota
 from logv.host._table_pool import TableShare
 from logv.host.runlist import Runlist
 from logv.host.vram import Placement
-from logv.hw.software_gpu import MAX_APERTURE_EXTENTS, MAX_VSPACES
+from logv.hw.software_gpu import MAX_APERTURE_EXTENTS, VSPACES_PER_CLIENT
 from logv.uapi import Domain
 
 if TYPE_CHECKING:
     from logv.host.session import Session
 
 # A quarter of what the GPU has: no partition can take what three others need.
-_MAX_VSPACES = MAX_VSPACES // 4
 _MAX_MAPPINGS = MAX_APERTURE_EXTENTS // 4
 
 
@@ -93,7 +92,7 @@ class Partition:
         self.runlist = runlist
         self.tables = tables
         self.channels = channels
-        self.vspaces = Quota("GPU address spaces", _MAX_VSPACES)
+        self.vspaces = Quota("GPU address spaces", VSPACES_PER_CLIENT)
         self.mappings = Quota("mappings", _MAX_MAPPINGS)
         self.placements: dict[Domain, Placement] = {}
         self._sessions: list[Session] = []

@@ -30,7 +30,7 @@ MAX_PROGRAMS_PER_VSPACE = 4096
 MAX_CHANNELS = 4096
 MAX_VSPACES = 512
 CHANNELS_PER_CLIENT = 128
-VSPACES_PER_CLIENT = 16
+VSPACES_PER_CLIENT = 32
 MIN_GPFIFO_ENTRIES = 2
 MAX_GPFIFO_ENTRIES = 65536
 # Host mappings (not pages) that all apertures together may use. Each splits the reservation around it, so

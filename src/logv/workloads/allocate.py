@@ -9,7 +9,7 @@ from logv.runtime import Buffer, LaunchConfig, launch
 from logv.workloads.workload import Workload, blocks
 
 BUFFERS = 24
-ROUNDS = 16
+ROUNDS = 24
 """How often each buffer is filled anew and read."""
 SMALLEST, SIZES = 4096, 12
 """Sizes are ``SMALLEST << 0`` to ``SMALLEST << (SIZES - 1)``: below and above each page size."""

@@ -9,7 +9,7 @@ from logv.runtime import Buffer
 from logv.workloads.workload import Workload
 
 BYTES = 8 << 20
-ROUNDS = 32
+ROUNDS = 48
 
 
 class Copy(Workload):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from logv.runtime import Buffer, LaunchConfig, launch
 from logv.workloads.workload import Workload, blocks
 
-SAMPLE_BYTES, COPIES = 8 << 20, 10
+SAMPLE_BYTES, COPIES = 8 << 20, 14
 BYTES = SAMPLE_BYTES * COPIES
 BINS = 256
 CHUNK = 32768

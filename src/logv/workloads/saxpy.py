@@ -10,7 +10,7 @@ from logv.workloads.workload import Workload, blocks
 
 ELEMENTS = 1 << 20
 """Both vectors fit into a CPU's last cache: beyond it, neighbours on the machine decide the time."""
-STEPS = 700
+STEPS = 1000
 SCALE = 1 / 256
 """Small, so that the sum keeps the size of its parts, and few digits are lost."""
 THREADS = 256

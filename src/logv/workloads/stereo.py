@@ -9,7 +9,7 @@ from logv.runtime import Buffer, LaunchConfig, launch
 from logv.workloads.pictures import picture
 from logv.workloads.workload import Workload, blocks
 
-DISPARITIES = 96
+DISPARITIES = 128
 RADIUS, ROWS, WIDTH = 4, 8, 128
 OUTPUTS = WIDTH - 2 * RADIUS
 """Geometry of a block, as in stereo.cu."""
