@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from logv.errors import ClosedError
-from logv.gpu.window import sealed_memfd
 from logv.hw.dev_ram import USERD_PAGE_SIZE
+from logv.memfd import sealed_memfd
 
 
 @dataclass(frozen=True, slots=True)

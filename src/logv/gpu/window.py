@@ -1,31 +1,13 @@
 """Windows: runs of the GPU's physical memory, each behind one sealed memfd."""
 
-import fcntl
 import mmap
 import os
 
-from logv.errors import InvalidValueError, OutOfMemoryError
+from logv.errors import InvalidValueError
+from logv.memfd import sealed_memfd
 from logv.uapi import Domain
 
-# linux/fcntl.h; the fcntl module has these names from Python 3.8 on Linux.
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-
 WINDOW_ALIGNMENT = 2 << 20
-
-
-def sealed_memfd(name: str, size: int) -> int:
-    """Return a new memfd of `size` bytes that nobody who holds it can resize.
-
-    A file that could shrink would let one holder raise SIGBUS in another.
-    """
-    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.ftruncate(fd, size)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    except OSError as error:
-        os.close(fd)
-        raise OutOfMemoryError(f"no memory for {size} bytes of {name}: {error}") from error
-    return fd
 
 
 def advise_huge_pages(mapping: mmap.mmap) -> None:

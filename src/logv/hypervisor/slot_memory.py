@@ -1,13 +1,11 @@
 """BAR1's memory, as the hypervisor handles it: copied in once, written once."""
 
-import fcntl
 import mmap
 import os
 
 from logv import abi
 from logv.errors import OutOfMemoryError
-
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+from logv.memfd import sealed_memfd
 
 
 class SlotMemory:
@@ -20,12 +18,8 @@ class SlotMemory:
     """
 
     def __init__(self) -> None:
-        self.fd = os.memfd_create("logv-slots", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.fd = sealed_memfd("logv-slots", abi.SLOTS_SIZE)
         try:
-            os.ftruncate(self.fd, abi.SLOTS_SIZE)
-            fcntl.fcntl(
-                self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-            )
             self._memory = mmap.mmap(self.fd, abi.SLOTS_SIZE)
         except OSError as error:
             os.close(self.fd)
