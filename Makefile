@@ -6,6 +6,7 @@
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(if $(shell command -v $(p)),$(p))))
 VENV ?= .venv
+EXTRAS ?= dev
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.built
 SOURCES := $(shell find src -name '*.py' -path '*/hw/*' -o -name '*.pyx' -o -name '*.pxd' ! -name '_hw.pxd' -o -name '*.h') \
@@ -29,7 +30,7 @@ test-all:
 	@./scripts/pythons "$(PYTHON)" | while read -r python; do \
 		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 		echo "== Python $$version"; \
-		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$version </dev/null || exit 1; \
+		$(MAKE) --no-print-directory test EXTRAS=test PYTHON=$$python VENV=.venv-$$version </dev/null || exit 1; \
 	done
 
 #: make lint      ruff, cython-lint, mypy --strict, import-linter
@@ -68,5 +69,5 @@ clean:
 $(STAMP): $(SOURCES)
 	@./scripts/check-tools "$(PYTHON)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$(EXTRAS)]'
 	touch $(STAMP)
