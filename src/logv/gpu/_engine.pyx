@@ -140,11 +140,17 @@ cdef class Engine:
 
     def stop(self):
         """Make :meth:`run` and :meth:`next_request` return, whatever a kernel is doing."""
+        cdef int64_t current
         store_release32(&self.gpu.stop, 1)
         signal(self.gpu.control_fd)
         signal(self.gpu.service_fd)
-        if self.gpu.engine_tid and self.gpu.current >= 0:
-            self._let_go(self.gpu.current)
+        with nogil:
+            # The engine looks at `stop` under the lock before it takes a channel up.
+            lock_gpu(&self.gpu)
+            current = self.gpu.current
+            pthread_mutex_unlock(&self.gpu.lock)
+        if current >= 0:
+            self._let_go(current)
 
     def close(self):
         """Give up the descriptors; call it when both threads have ended."""
