@@ -1,6 +1,7 @@
 """Whole applications, natively and through LoGV, under the same benchmark ID in two groups."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -17,8 +18,10 @@ ROUNDS = 20
 @pytest.fixture(scope="module")
 def targets() -> Iterator[tuple[Target, Target]]:
     """Return the native target of one machine, and one of its VM."""
-    with Machine(vram="1GiB") as machine, own_cpus():
-        yield machine_targets(machine, "512MiB")
+    with ExitStack() as stack:
+        machines = [stack.enter_context(Machine(vram="1GiB")) for _ in range(4)]
+        stack.enter_context(own_cpus())
+        yield machine_targets(machines, "512MiB")
 
 
 @pytest.fixture(scope="module", params=list(WORKLOADS))

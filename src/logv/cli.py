@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ EXIT_WRONG = 1
 EXIT_GATE = 2
 """Every result was right, and a bound was exceeded or could not be decided."""
 
+MACHINES = 4
 MACHINE_VRAM = "1GiB"
 VM_MEMORY = "512MiB"
 """Room for the largest workload, natively and in the VM."""
@@ -96,9 +98,12 @@ def compare(workload: tuple[str, ...], pairs: int | None, json_file: Path | None
         TimeElapsedColumn(),
     )
     progress = Progress(*columns, console=console, transient=True)
-    with Machine(vram=MACHINE_VRAM) as machine, own_cpus(), progress as bar:
+    with ExitStack() as stack:
+        machines = [stack.enter_context(Machine(vram=MACHINE_VRAM)) for _ in range(MACHINES)]
+        stack.enter_context(own_cpus())
+        bar = stack.enter_context(progress)
         task = bar.add_task("starting", total=1.0)
-        native, virtual = comparison.machine_targets(machine, VM_MEMORY)
+        native, virtual = comparison.machine_targets(machines, VM_MEMORY)
         report = comparison.compare(
             workloads,
             native,

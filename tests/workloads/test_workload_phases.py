@@ -22,7 +22,7 @@ def machine() -> Iterator[Machine]:
 @pytest.fixture(scope="module")
 def targets(machine: Machine) -> dict[str, Target]:
     """Return the machine's native target and that of a VM."""
-    return dict(zip(("native", "logv"), machine_targets(machine, "512MiB"), strict=True))
+    return dict(zip(("native", "logv"), machine_targets([machine], "512MiB"), strict=True))
 
 
 @pytest.fixture(scope="module", params=list(WORKLOADS))

@@ -1,5 +1,6 @@
 """Runs applications natively and through LoGV in pairs, until it is clear what virtualization costs."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -49,10 +50,13 @@ class Target:
         Return a new device, as an application that starts does.
     hypercalls : callable
         Return the number of hypercalls so far.
+    places : int
+        After so many devices, all memory that they use was used before.
     """
 
     open: Callable[[], Device]
     hypercalls: Callable[[], int]
+    places: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +156,12 @@ class _Contest:
         self._hypercalls_in_run = 0
 
     def warm_up(self) -> None:
-        """Run once in each mode, so that no pair pays for compiling a kernel or for cold memory."""
+        """Run in each mode and place, so that no pair pays for compiling a kernel or for cold memory."""
         self.workload.prepare()
-        self.time_native()
-        self._time_virtual()
+        for _ in range(self._native.places):
+            self.time_native()
+        for _ in range(self._virtual.places):
+            self._time_virtual()
 
     def take(self) -> None:
         """Take one pair."""
@@ -329,7 +335,27 @@ def _undecided(contests: list[_Contest], complete: bool, rng: np.random.Generato
     ]
 
 
-def machine_targets(machine: Machine, memory: str) -> tuple[Target, Target]:
-    """Return the two targets of one machine: its native driver, and a new VM with `memory`."""
-    vm = machine.create_vm("compare", memory=memory)
-    return Target(machine.device, lambda: 0), Target(vm.device, lambda: vm.counters.hypercalls)
+def machine_targets(machines: Sequence[Machine], memory: str) -> tuple[Target, Target]:
+    """Return the native and the virtual target of machines that take turns, each with a new VM.
+
+    Where a window's pages lie in the host's memory makes the same work some per cent faster or slower for
+    as long as the window lives. Several machines make that part of the noise that the pairs show.
+    """
+    vms = [machine.create_vm("compare", memory=memory) for machine in machines]
+    return (
+        Target(_in_turn([machine.device for machine in machines]), lambda: 0, len(machines)),
+        Target(
+            _in_turn([vm.device for vm in vms]),
+            lambda: sum(vm.counters.hypercalls for vm in vms),
+            len(machines),
+        ),
+    )
+
+
+def _in_turn(openers: list[Callable[[], Device]]) -> Callable[[], Device]:
+    turns = itertools.cycle(openers)
+
+    def open_next() -> Device:
+        return next(turns)()
+
+    return open_next

@@ -1,14 +1,12 @@
 """The software GPU as its driver sees it: windows, ports, address spaces, channels, and two threads."""
 
-import hashlib
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 
-from logv import ptx
 from logv.errors import InvalidValueError, PtxError
 from logv.gpu._engine import Engine
+from logv.gpu.kernel_cache import KernelCache
 from logv.gpu.port import Port
 from logv.gpu.window import WINDOW_ALIGNMENT, Window
 from logv.hw.software_gpu import CHANNELS_PER_CLIENT
@@ -16,9 +14,7 @@ from logv.uapi import Domain
 
 _log = logging.getLogger(__name__)
 
-_ENTRY_MARK = b"//.entry "
-# Compiled kernels kept for programs that are loaded again; each takes some kilobytes.
-_CACHED_KERNELS = 512
+_KERNELS = KernelCache()
 
 
 class Gpu:
@@ -40,7 +36,6 @@ class Gpu:
         self._engine = Engine(int(watchdog_s * 1e9), int(timeslice_s * 1e9))
         self._windows: dict[Domain, list[Window]] = {domain: [] for domain in Domain}
         self._ports: list[Port] = []
-        self._kernels: OrderedDict[tuple[bytes, tuple[int, int, int]], ptx.CompiledKernel] = OrderedDict()
         self._threads = [
             threading.Thread(target=self._engine.run, name="logv-engine", daemon=True),
             threading.Thread(target=self._serve_programs, name="logv-compiler", daemon=True),
@@ -158,7 +153,7 @@ class Gpu:
         while (request := self._engine.next_request()) is not None:
             asked, target, address, block, text = request
             try:
-                kernel = self._compile(text, block)
+                kernel = _KERNELS.get(text, block)
             except PtxError as error:
                 self._engine.refuse_program(asked, str(error).encode())
             except Exception as error:
@@ -178,28 +173,3 @@ class Gpu:
                     kernel.entry.parameter_bytes,
                     kernel.name.encode(),
                 )
-
-    def _compile(self, text: bytes | None, block: tuple[int, int, int]) -> ptx.CompiledKernel:
-        if text is None:
-            raise PtxError("no NUL-terminated program lies at the QMD's program address")
-        key = (hashlib.sha256(text).digest(), block)
-        kernel = self._kernels.get(key)
-        if kernel is None:
-            module = ptx.parse(text)
-            kernel = ptx.compile_entry(module, _entry_name(text, module), block=block)
-            self._kernels[key] = kernel
-            if len(self._kernels) > _CACHED_KERNELS:
-                self._kernels.popitem(last=False)
-        else:
-            self._kernels.move_to_end(key)
-        return kernel
-
-
-def _entry_name(text: bytes, module: ptx.Module) -> str:
-    """Return the entry that the first line names (``//.entry NAME``), or the only one."""
-    first, _, _ = text.partition(b"\n")
-    if first.startswith(_ENTRY_MARK):
-        return first[len(_ENTRY_MARK) :].strip().decode("ascii", "replace")
-    if len(module.entries) != 1:
-        raise PtxError(f"the program has {len(module.entries)} entries and no `//.entry NAME` first line")
-    return next(iter(module.entries))

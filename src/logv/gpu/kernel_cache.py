@@ -1,0 +1,63 @@
+"""Compiled kernels of this process, by what they were compiled from."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+from logv import ptx
+from logv.errors import PtxError
+
+_ENTRY_MARK = b"//.entry "
+
+Block = tuple[int, int, int]
+
+
+class KernelCache:
+    """Compiles programs, and keeps the kernels that were asked for last.
+
+    Machine code depends on text and block dimensions only, so all GPUs of a process share it.
+
+    Parameters
+    ----------
+    size : int
+        Kernels kept; each takes some kilobytes.
+    """
+
+    def __init__(self, size: int = 512) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._kernels: OrderedDict[tuple[bytes, Block], ptx.CompiledKernel] = OrderedDict()
+
+    def get(self, text: bytes | None, block: Block) -> ptx.CompiledKernel:
+        """Return the kernel of a program for blocks of these dimensions, compiled if need be.
+
+        `text` is None where the GPU found no program at the address that it was given.
+
+        Raises
+        ------
+        PtxError
+            There is no program, it does not compile, or it does not say which of its entries is meant.
+        """
+        if text is None:
+            raise PtxError("no NUL-terminated program lies at the QMD's program address")
+        key = (hashlib.sha256(text).digest(), block)
+        with self._lock:
+            kernel = self._kernels.pop(key, None)
+        if kernel is None:
+            module = ptx.parse(text)
+            kernel = ptx.compile_entry(module, _entry_name(text, module), block=block)
+        with self._lock:
+            self._kernels[key] = kernel
+            while len(self._kernels) > self._size:
+                self._kernels.popitem(last=False)
+        return kernel
+
+
+def _entry_name(text: bytes, module: ptx.Module) -> str:
+    """Return the entry that the first line names (``//.entry NAME``), or the only one."""
+    first, _, _ = text.partition(b"\n")
+    if first.startswith(_ENTRY_MARK):
+        return first[len(_ENTRY_MARK) :].strip().decode("ascii", "replace")
+    if len(module.entries) != 1:
+        raise PtxError(f"the program has {len(module.entries)} entries and no `//.entry NAME` first line")
+    return next(iter(module.entries))
