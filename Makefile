@@ -19,7 +19,8 @@ help:
 
 #: make demo      compare native and virtual on every workload (about two minutes)
 demo: $(STAMP)
-	$(BIN)/logv compare
+	# 3: every result was right, and this machine is too noisy to tell on which side of the bars it is
+	$(BIN)/logv compare || test $$? -eq 3
 
 #: make test      the tests, on this Python
 test: $(STAMP)
