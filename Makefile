@@ -58,9 +58,12 @@ ptx:
 	for source in src/logv/workloads/*.cu tests/ptx/kernels/*.cu; do \
 		nvcc -ptx -arch=compute_80 $$source -o $${source%.cu}.ptx || exit 1; done
 
-#: make debug     build with the compiled core's checks restored
+#: make debug     build with the compiled core's checks restored; the next other target builds without
 debug: $(STAMP)
-	LOGV_DEBUG=1 $(BIN)/python setup.py -q build_ext --inplace --force
+	LOGV_DEBUG=1 $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall -e .
+	# The C has the checks in it: the next build has to make it anew.
+	find src -name '*.c' -delete
+	rm $(STAMP)
 
 #: make clean     remove what was built
 clean:

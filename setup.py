@@ -77,7 +77,7 @@ setup(
     ext_modules=cythonize(
         extensions,
         include_path=["src"],
-        nthreads=0,
+        force=DEBUG,
         compiler_directives={
             "language_level": "3",
             "boundscheck": DEBUG,
