@@ -1,4 +1,4 @@
-/* What the compiled core needs from C itself: a pause hint, string moves, futexes, and one loop that
+/* What the compiled core needs from C itself: string moves, futexes, and one loop that
  * wants vector instructions where the CPU has them.
  */
 #ifndef LOGV_FASTPATH_H
@@ -12,15 +12,6 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-static inline void logv_cpu_relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 /* Copy a large span between ranges that do not overlap. `rep movsb` leaves the target in the caches,
  * where libc's memcpy turns to non-temporal stores that whoever reads the copy pays for.

@@ -158,4 +158,3 @@ cdef void doorbell_interrupt(uint8_t *page) noexcept nogil
 cdef int idle_step(uint64_t idle_since_ns) noexcept nogil
 
 cdef uint64_t now_ns() noexcept nogil    # CLOCK_MONOTONIC
-cdef void cpu_relax() noexcept nogil

@@ -35,7 +35,6 @@ cdef extern from "<poll.h>" nogil:
         POLLIN
 
 cdef extern from "_fastpath.h" nogil:
-    void logv_cpu_relax()
     void logv_copy_and_fetch(uint8_t *, const uint8_t *, size_t, const uint8_t *, const uint8_t *)
     void logv_copy_large(void *, const void *, size_t)
     int logv_futex_wait(const uint32_t *, uint32_t, uint64_t)
@@ -77,10 +76,6 @@ cdef uint64_t now_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <uint64_t> now.tv_sec * 1_000_000_000 + <uint64_t> now.tv_nsec
-
-
-cdef void cpu_relax() noexcept nogil:
-    logv_cpu_relax()
 
 
 cdef void _sleep_ns(uint64_t duration) noexcept nogil:

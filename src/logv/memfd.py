@@ -1,6 +1,7 @@
 """Shared memory that nobody who holds it can resize."""
 
 import fcntl
+import mmap
 import os
 
 from logv.errors import OutOfMemoryError
@@ -26,3 +27,11 @@ def sealed_memfd(name: str, size: int) -> int:
         os.close(fd)
         raise OutOfMemoryError(f"no memory for {size} bytes of {name}: {error}") from error
     return fd
+
+
+def map_memfd(fd: int, size: int) -> memoryview:
+    """Return the bytes of a memfd, writable, in huge pages where the kernel offers them."""
+    mapping = mmap.mmap(fd, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(mapping)

@@ -114,11 +114,9 @@ cdef struct Channel:
     uint32_t enabled
     uint32_t faulted
     uint32_t stopping           # set by stop_channel; kernels are aborted
-    uint32_t timed_out          # set by the watchdog
     uint32_t program_wait       # 1: asked for, 2: with the service thread
     uint32_t port
     uint32_t vspace
-    uint32_t handle             # what the error notifier reports
     uint32_t allow_copy
     uint32_t allow_compute
     uint64_t ring

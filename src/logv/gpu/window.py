@@ -4,16 +4,10 @@ import mmap
 import os
 
 from logv.errors import InvalidValueError
-from logv.memfd import sealed_memfd
+from logv.memfd import map_memfd, sealed_memfd
 from logv.uapi import Domain
 
 WINDOW_ALIGNMENT = 2 << 20
-
-
-def advise_huge_pages(mapping: mmap.mmap) -> None:
-    """Ask for transparent huge pages, where the kernel offers them for shared memory."""
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        mapping.madvise(mmap.MADV_HUGEPAGE)
 
 
 class Window:
@@ -52,9 +46,7 @@ class Window:
     def memory(self) -> memoryview:
         """The window's bytes (format ``B``, writable)."""
         if self._memory is None:
-            mapping = mmap.mmap(self.fd, self.size)
-            advise_huge_pages(mapping)
-            self._memory = memoryview(mapping)
+            self._memory = map_memfd(self.fd, self.size)
         return self._memory
 
     def close(self) -> None:

@@ -1,6 +1,5 @@
 """The guest kernel driver: one per VM."""
 
-import mmap
 import os
 import threading
 import weakref
@@ -13,6 +12,7 @@ from logv.guest._holdings import Holdings
 from logv.guest.process import Process
 from logv.guest.slots import CallSlots
 from logv.hw.dev_ram import USERD_PAGE_SIZE
+from logv.memfd import map_memfd
 
 
 class GuestDriver:
@@ -53,7 +53,7 @@ class GuestDriver:
         device.write_register(abi.Register.RESET, abi.RESET_KEY)
         self._slots = CallSlots(device)
         self._regions = {
-            index: _map(device.region(index))
+            index: map_memfd(*device.region(index))
             for index in (abi.RegionIndex.VRAM, abi.RegionIndex.USERD, abi.RegionIndex.SYSTEM)
         }
         # Of our own, so that the number stays ours when the device is closed before us.
@@ -115,10 +115,3 @@ class GuestDriver:
             # A VM that was closed or reset has taken everything back already.
             with suppress(ClosedError):
                 self._slots.run_all(self._orphans.popleft().give_up())
-
-
-def _map(region: abi.Region) -> memoryview:
-    mapping = mmap.mmap(region.fd, region.size)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        mapping.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(mapping)
