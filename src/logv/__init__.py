@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from logv.connection import Connection, connect
     from logv.errors import (
         AbortedError,
         AccessDeniedError,
@@ -42,6 +43,7 @@ __all__ = [
     "BusyError",
     "ChannelError",
     "ClosedError",
+    "Connection",
     "Device",
     "Event",
     "EventOptions",
@@ -63,11 +65,14 @@ __all__ = [
     "VirtualMachine",
     "WaitTimeoutError",
     "__version__",
+    "connect",
     "launch",
 ]
 
-_RUNTIME = frozenset(
-    {
+_HOMES = {
+    "connection": ("Connection", "connect"),
+    "machine": ("Machine", "VirtualMachine"),
+    "runtime": (
         "Buffer",
         "Device",
         "Event",
@@ -78,8 +83,9 @@ _RUNTIME = frozenset(
         "Program",
         "Stream",
         "launch",
-    }
-)
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
@@ -89,13 +95,7 @@ def __getattr__(name: str) -> Any:
     elif name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     else:
-        home = (
-            "runtime"
-            if name in _RUNTIME
-            else "machine"
-            if name in ("Machine", "VirtualMachine")
-            else "errors"
-        )
+        home = _HOME.get(name, "errors")
         value = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value

@@ -149,7 +149,7 @@ cdef void gp_publish(PollSlot *slot) noexcept nogil
 # The engine's side of the doorbell page (hw.dev_ram): say "sleeping" with a full fence after it, take
 # it back, and raise an interrupt (bump the sequence; futex-wake only if somebody counts as waiting).
 cdef void doorbell_sleeping(uint8_t *page, uint32_t sleeping) noexcept nogil
-cdef void doorbell_interrupt(uint8_t *page) noexcept nogil
+cdef void doorbell_interrupt(uint8_t *page, int interrupt_fd) noexcept nogil
 
 # One fruitless turn of a polling loop that has found nothing since `idle_since_ns`: gives the CPU to
 # whoever else wants it, then says whether to poll on (0) or to publish "sleeping", look once more, and

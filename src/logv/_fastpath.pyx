@@ -743,8 +743,9 @@ cdef void doorbell_sleeping(uint8_t *page, uint32_t sleeping) noexcept nogil:
     fence_full()
 
 
-cdef void doorbell_interrupt(uint8_t *page) noexcept nogil:
+cdef void doorbell_interrupt(uint8_t *page, int interrupt_fd) noexcept nogil:
     cdef uint32_t *sequence = <uint32_t *> (page + _hw.DOORBELL_IRQ_SEQUENCE)
+    cdef uint64_t one = 1
     # The page is guest-writable: a wrong sequence or count costs its owner a wake, or a sleep.
     store_release32(sequence, load_relaxed32(sequence) + 1)
     # Orders the new sequence before the load of the count: with the waiter's fence, either the waiter's
@@ -752,6 +753,8 @@ cdef void doorbell_interrupt(uint8_t *page) noexcept nogil:
     fence_full()
     if load_relaxed32(<uint32_t *> (page + _hw.DOORBELL_IRQ_WAITERS)):
         logv_futex_wake_all(sequence)
+        # Ours alone and non-blocking, so a write that fails has found the counter full.
+        posix_write(interrupt_fd, &one, 8)
 
 
 cdef int idle_step(uint64_t idle_since_ns) noexcept nogil:
@@ -1452,7 +1455,7 @@ cdef class Poller:
 
     def interrupt(self):
         """Raise an interrupt on the doorbell page."""
-        doorbell_interrupt(self._doorbell_pin.data)
+        doorbell_interrupt(self._doorbell_pin.data, -1)
 
     def serve(self, stop, *, spin=True):
         """Fetch entries, and do nothing with them, until the first word of `stop` is set."""

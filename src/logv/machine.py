@@ -1,7 +1,6 @@
 """The composition root: a machine is a software GPU, its host driver, and the hypervisor beside them."""
 
 import re
-import weakref
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -12,8 +11,7 @@ from logv.gpu.port import PortCounters
 from logv.guest import GuestDriver
 from logv.host import HostDriver
 from logv.hypervisor import Hypervisor, Vm, VmCounters
-from logv.runtime import Device
-from logv.uapi import Driver
+from logv.runtime import Device, DeviceSet
 
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _SIZE = re.compile(r"\s*(\d{1,18})\s*([A-Za-z]*)\s*", re.ASCII)
@@ -45,35 +43,13 @@ def parse_size(size: Size, what: str = "size") -> int:
     return number
 
 
-class _Devices:
-    """The open devices of one owner, to be closed with it."""
-
-    def __init__(self) -> None:
-        self._open: weakref.WeakSet[Device] = weakref.WeakSet()
-
-    def open(self, driver: Driver, name: str) -> Device:
-        """Return a new device on `driver`, which is closed if that fails."""
-        try:
-            device = Device(driver, name)
-        except BaseException:
-            driver.close()
-            raise
-        self._open.add(device)
-        return device
-
-    def close(self) -> None:
-        """Close all. Memory that views still show is the owner's, and nobody gets it after the owner."""
-        for device in list(self._open):
-            device.context.close(force=True)
-
-
 class VirtualMachine:
     """A VM on a machine: a share of the GPU, with a guest driver in it. Made by :meth:`Machine.create_vm`."""
 
     def __init__(self, vm: Vm) -> None:
         self._vm = vm
         self._guest = GuestDriver(vm.device)
-        self._devices = _Devices()
+        self._devices = DeviceSet()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -156,7 +132,7 @@ class Machine:
             self._native = self._host.create_partition("native")
             self._hypervisor = Hypervisor(self._host)
             stack.callback(self._hypervisor.close)
-            self._devices = _Devices()
+            self._devices = DeviceSet()
             self._vms: dict[str, VirtualMachine] = {}
             self._resources = stack.pop_all()
         self._closed = False

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 @unique
 class RegionIndex(IntEnum):
-    """The memory that a guest maps. The BARs have their numbers."""
+    """The memory that a guest maps, by the number of its BAR."""
 
     # An enum hashes its name in Python code; these are keys on the way of every call.
     __hash__ = int.__hash__
@@ -17,8 +17,8 @@ class RegionIndex(IntEnum):
     """BAR2: the VM's window of VRAM."""
     USERD = 3
     """BAR3: the doorbell page, and one page per channel behind it."""
-    SYSTEM = 16
-    """The VM's own memory, as far as the GPU may reach it."""
+    SYSTEM = 4
+    """BAR4: the VM's own memory, as far as the GPU may reach it."""
 
 
 class Region(NamedTuple):
@@ -30,6 +30,11 @@ class Region(NamedTuple):
 
 class VirtualDevice(Protocol):
     """One VM's virtual device. Nothing here raises for what a guest does: errors are status codes."""
+
+    @property
+    def present(self) -> bool:
+        """Whether the device is still there: it goes when the VM is closed. No hypercall."""
+        ...
 
     @property
     def doorbell_fd(self) -> int:

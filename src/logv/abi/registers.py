@@ -32,6 +32,9 @@ class Register(IntEnum):
     CALLS = 0x24
     """Read: calls that succeeded so far, modulo 2**32."""
 
+    DOORBELL = 0x28
+    """Write anything: wake the GPU, for a guest without the doorbell's eventfd."""
+
 
 def encode_execute(first: int, count: int) -> int:
     """Return the EXECUTE value for `count` slots from slot `first` on: 15:0 first, 31:16 count."""

@@ -5,7 +5,7 @@ from logv cimport _hw
 from logv._fastpath cimport (
     ACCESS_WRITE, doorbell_interrupt, mmu_translate, now_ns, store_release32, store_release64,
 )
-from logv.gpu._state cimport STEP_FAULT, STEP_OK, Channel, Gpu, VSpace
+from logv.gpu._state cimport STEP_FAULT, STEP_OK, Channel, Gpu, Port, VSpace
 
 
 cdef void _write_text(uint8_t *target, uint64_t capacity, const char *text) noexcept nogil:
@@ -71,5 +71,6 @@ cdef int release_semaphore(Gpu *gpu, Channel *channel, uint64_t address, uint64_
 
 
 cdef void channel_interrupt(Gpu *gpu, Channel *channel) noexcept nogil:
-    gpu.ports[channel.port].interrupts += 1
-    doorbell_interrupt(gpu.ports[channel.port].pages)
+    cdef Port *port = &gpu.ports[channel.port]
+    port.interrupts += 1
+    doorbell_interrupt(port.pages, port.interrupt_fd)

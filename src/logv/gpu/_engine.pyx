@@ -243,8 +243,8 @@ cdef class Engine:
 
     # Ports
 
-    def add_port(self, uint8_t[::1] pages not None, int doorbell_fd):
-        """Take in a client's BAR3 and doorbell; return the port's index. `pages` must outlive the port."""
+    def add_port(self, uint8_t[::1] pages not None, int doorbell_fd, int interrupt_fd):
+        """Take in a client's BAR3 and eventfds; return the port's index. `pages` must outlive the port."""
         cdef int i
         cdef Port *port
         for i in range(MAX_PORTS):
@@ -259,6 +259,7 @@ cdef class Engine:
             memset(port, 0, sizeof(Port))
             port.pages = &pages[0]
             port.doorbell_fd = doorbell_fd
+            port.interrupt_fd = interrupt_fd
             port.page_count = <uint32_t> (pages.shape[0] // _hw.USERD_PAGE_SIZE)
             pthread_mutex_unlock(&self.gpu.lock)
         # An engine that sleeps has not put up its flag here yet.

@@ -25,11 +25,14 @@ cdef extern from "<sched.h>" nogil:
 
 cdef extern from *:
     """
+    #include <sys/prctl.h>
     #include <sys/syscall.h>
     #include <unistd.h>
     static inline pid_t logv_gettid(void) { return (pid_t)syscall(SYS_gettid); }
+    static inline void logv_name_thread(const char *name) { prctl(PR_SET_NAME, name); }
     """
     int logv_gettid() nogil
+    void logv_name_thread(const char *) nogil
 
 cdef enum:
     EVENTS = 64
@@ -146,6 +149,8 @@ cdef bint _sleep(Gpu *gpu) noexcept nogil:
 cdef void run_engine(Gpu *gpu) noexcept nogil:
     cdef uint64_t idle_since = now_ns()
     gpu.engine_tid = logv_gettid()
+    # Python does not tell the kernel; top, perf and who pins threads look there.
+    logv_name_thread(b"logv-engine")
     enter_engine_thread()
     while not load_acquire32(&gpu.stop):
         if _pass(gpu):

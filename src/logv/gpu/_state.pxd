@@ -70,6 +70,7 @@ cdef struct Port:
     uint8_t *pages              # BAR3: doorbell page, then USERD pages; guest-writable
     uint32_t page_count         # 0: free
     int doorbell_fd
+    int interrupt_fd            # an eventfd that no client holds
     uint64_t submissions
     uint64_t launches
     uint64_t bytes_copied

@@ -92,7 +92,7 @@ class Gpu:
         """Add a client with room for `channels` channels."""
         port = Port(channels)
         try:
-            port.index = self._engine.add_port(port.memory, port.doorbell_fd)
+            port.index = self._engine.add_port(port.memory, port.doorbell_fd, port.interrupt_fd)
         except BaseException:
             port.close()
             raise

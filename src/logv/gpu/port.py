@@ -27,7 +27,7 @@ class PortCounters:
 
 
 class Port:
-    """A client's BAR3: the doorbell page and one USERD page per channel, plus its doorbell's eventfd.
+    """A client's BAR3: the doorbell page and one USERD page per channel, plus its two eventfds.
 
     Parameters
     ----------
@@ -40,6 +40,9 @@ class Port:
         Sealed memfd of ``pages`` pages; page 0 is the doorbell page (``hw.dev_ram``).
     doorbell_fd : int
         Eventfd that wakes the engine.
+    interrupt_fd : int
+        Eventfd that the engine writes at an interrupt that somebody waits for (``DOORBELL_IRQ_WAITERS``).
+        Never handed to a client, who could fill its counter and block the engine.
     memory : memoryview
         A CPU mapping of all pages, format ``B``, writable.
     """
@@ -48,6 +51,7 @@ class Port:
         self.pages = channels + 1
         self.fd = sealed_memfd("logv-userd", self.pages * USERD_PAGE_SIZE)
         self.doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.interrupt_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.memory = memoryview(mmap.mmap(self.fd, self.pages * USERD_PAGE_SIZE))
         self.index = -1
         self.read_counters: Callable[[int], tuple[int, int, int, int, int]] | None = None
@@ -64,7 +68,7 @@ class Port:
 
     def close(self) -> None:
         """Give up the descriptors."""
-        for name in ("fd", "doorbell_fd"):
+        for name in ("fd", "doorbell_fd", "interrupt_fd"):
             if getattr(self, name) >= 0:
                 os.close(getattr(self, name))
                 setattr(self, name, -1)

@@ -51,6 +51,7 @@ class GuestDriver:
                 f"this driver is for {abi.DEVICE_ID:#x}, version {abi.ABI_VERSION}"
             )
         device.write_register(abi.Register.RESET, abi.RESET_KEY)
+        self._device = device
         self._slots = CallSlots(device)
         self._regions = {
             index: map_memfd(*device.region(index))
@@ -91,6 +92,11 @@ class GuestDriver:
             raise ClosedError("the guest driver was closed; the VM is going down")
         self._reap()
         return self._slots
+
+    def check_present(self) -> None:
+        """Raise ClosedError if the device is gone. No hypercall."""
+        if not self._device.present:
+            raise ClosedError("the virtual device is gone: the VM was closed, or its daemon ended")
 
     def bury(self, holdings: Holdings) -> None:
         """Return what a closed process held, as far as the VM still has it."""

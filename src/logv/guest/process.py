@@ -139,7 +139,11 @@ class Process:
     def wait_irq(self, seen: int, timeout_s: float) -> int:
         """Sleep until the interrupt count differs from `seen`, or the time is over. No hypercall."""
         self._check_open()
-        return _fastpath.irq_wait(self._doorbell, seen, timeout_s)
+        count = _fastpath.irq_wait(self._doorbell, seen, timeout_s)
+        if count == seen:
+            # A device that is gone raises no interrupts.
+            self._driver.check_present()
+        return count
 
     def batch(self) -> GuestBatch:
         """Return a new batch: up to ``abi.SLOT_COUNT`` calls take one hypercall."""

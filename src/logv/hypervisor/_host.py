@@ -76,6 +76,11 @@ class HostPort(Protocol):
         """Eventfd that wakes the engine."""
         ...
 
+    @property
+    def interrupt_fd(self) -> int:
+        """Eventfd that is written at an interrupt that somebody waits for."""
+        ...
+
     def counters(self) -> HostPortCounters:
         """Return what the GPU did so far."""
         ...

@@ -1,8 +1,10 @@
 """The virtual device: registers, regions, and the run of call slots that a write to EXECUTE starts."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from logv import abi
@@ -55,6 +57,8 @@ class VirtualDevice:
         USERD pages behind the doorbell page.
     doorbell_fd : int
         Eventfd that wakes the GPU.
+    interrupt_fd : int
+        Eventfd that the GPU writes at an interrupt; for whoever passes interrupts on, not for the guest.
     start : callable
         Returns the VM's calls; what it held before is returned first. Called once here, and at resets.
     """
@@ -66,9 +70,11 @@ class VirtualDevice:
         regions: Mapping[abi.RegionIndex, abi.Region],
         channels: int,
         doorbell_fd: int,
+        interrupt_fd: int,
         start: Callable[[], Calls],
     ) -> None:
         self.doorbell_fd = doorbell_fd
+        self.interrupt_fd = interrupt_fd
         self._name = name
         self._start = start
         self._lock = threading.Lock()
@@ -90,6 +96,11 @@ class VirtualDevice:
             self._slots.close()
             raise
 
+    @property
+    def present(self) -> bool:
+        """Whether the device was not closed yet."""
+        return not self._closed
+
     def region(self, index: abi.RegionIndex) -> abi.Region:
         """Return a region; its size is 0 if there is none, or the device was closed."""
         return abi.Region(-1, 0) if self._closed else self._regions.get(index, abi.Region(-1, 0))
@@ -103,6 +114,7 @@ class VirtualDevice:
             abi.Register.EXECUTE: 0,
             abi.Register.STATUS: self._status,
             abi.Register.RESET: 0,
+            abi.Register.DOORBELL: 0,
             abi.Register.HYPERCALLS: self.hypercalls & _WORD,
             abi.Register.CALLS: self.calls & _WORD,
         }
@@ -118,6 +130,10 @@ class VirtualDevice:
                 self._status = self._execute(*abi.decode_execute(value & _WORD))
             elif offset == abi.Register.RESET and value == abi.RESET_KEY:
                 self._reset()
+            elif offset == abi.Register.DOORBELL:
+                # A full counter wakes as well.
+                with suppress(BlockingIOError):
+                    os.eventfd_write(self.doorbell_fd, 1)
 
     def reset(self) -> None:
         """Return everything that the VM holds. Counters go on."""

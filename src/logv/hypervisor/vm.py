@@ -61,6 +61,7 @@ class Vm:
             },
             channels=channels,
             doorbell_fd=port.doorbell_fd,
+            interrupt_fd=port.interrupt_fd,
             start=self._start,
         )
 

@@ -2,6 +2,7 @@
 
 from logv.runtime.buffer import Buffer
 from logv.runtime.device import Device
+from logv.runtime.device_set import DeviceSet
 from logv.runtime.event import Event, EventOptions
 from logv.runtime.kernel import Kernel
 from logv.runtime.launcher import LaunchConfig, launch
@@ -11,6 +12,7 @@ from logv.runtime.stream import Stream
 __all__ = [
     "Buffer",
     "Device",
+    "DeviceSet",
     "Event",
     "EventOptions",
     "Kernel",

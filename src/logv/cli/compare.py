@@ -1,26 +1,23 @@
-"""The command line: ``logv ...``."""
+"""``logv compare``: what virtualization costs."""
 
 import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from logv.compare import compare as comparison
 from logv.compare.cpus import own_cpus
 from logv.compare.paired import Verdict
 from logv.compare.report import summary, to_json, to_table
-from logv.errors import LogvError
 from logv.machine import Machine
 from logv.workloads import WORKLOADS, create
 
 EXIT_WRONG = 1
-"""A result was wrong, or LoGV refused something."""
+"""A result was wrong."""
 
 EXIT_GATE = 2
 """Every result was right, and a bound was exceeded."""
@@ -34,30 +31,7 @@ VM_MEMORY = "512MiB"
 """Room for the largest workload, natively and in the VM."""
 
 
-class _Group(click.Group):
-    """Turns an error of LoGV into one line and an exit status, instead of a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except LogvError as error:
-            click.echo(f"logv: {error}", err=True)
-            ctx.exit(EXIT_WRONG)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="logv", message="logv %(version)s")
-def main() -> None:
-    """Share one GPU among virtual machines at native speed.
-
-    \b
-    What does virtualization cost?     logv compare
-    Which applications are compared?   logv workloads
-    What GPU is this?                  logv info
-    """  # noqa: D301  (click wants the backspace itself)
-
-
-@main.command()
+@click.command()
 @click.argument("workload", nargs=-1)
 @click.option("--pairs", type=click.IntRange(min=1), help="Take exactly so many pairs of each workload.")
 @click.option(
@@ -126,27 +100,3 @@ def compare(workload: tuple[str, ...], pairs: int | None, json_file: Path | None
         sys.exit(EXIT_WRONG)
     if report.verdict is not Verdict.PASS:
         sys.exit(EXIT_GATE if report.verdict is Verdict.FAIL else EXIT_OPEN)
-
-
-@main.command()
-def workloads() -> None:
-    """List the applications that ``logv compare`` knows."""
-    table = Table()
-    table.add_column("workload", no_wrap=True)
-    for heading in ("what it computes", "input", "kernels"):
-        table.add_column(heading)
-    for kind in WORKLOADS.values():
-        table.add_row(kind.name, kind.summary, kind.input, ", ".join(kind.kernels) or "none")
-    Console().print(table)
-
-
-@main.command()
-def info() -> None:
-    """Show the figures of the GPU that ``logv compare`` uses."""
-    table = Table(show_header=False)
-    with Machine(vram=MACHINE_VRAM) as machine, machine.device() as device:
-        major, minor = device.compute_capability
-        _, memory = device.memory_info
-        table.add_row("compute capability", f"{major}.{minor}")
-        table.add_row("GPU memory of this machine", f"{memory >> 20} MiB")
-    Console().print(table)

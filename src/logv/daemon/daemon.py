@@ -1,0 +1,103 @@
+"""The daemon's composition: GPU, host driver, hypervisor, and the sockets of the VMs."""
+
+import logging
+import os
+import selectors
+import threading
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from logv.daemon.config import DaemonConfig
+from logv.daemon.sockets import SocketDirectory, peer_of
+from logv.daemon.vm_server import VmServer
+from logv.gpu import Gpu
+from logv.host import HostDriver
+from logv.hypervisor import Hypervisor
+
+_log = logging.getLogger(__name__)
+
+
+class Daemon:
+    """Serves VMs until it is closed.
+
+    Parameters
+    ----------
+    config : DaemonConfig
+
+    Raises
+    ------
+    InvalidValueError
+        A VM's name or share is impossible, or the socket directory is.
+    OutOfMemoryError
+        The VMs' shares exceed the GPU's memory, or the host's.
+    BusyError
+        Another daemon has the socket directory.
+    """
+
+    def __init__(self, config: DaemonConfig) -> None:
+        vram = config.vram if config.vram is not None else sum(vm.memory for vm in config.vms)
+        self._closed = False
+        self._servers: list[VmServer] = []
+        with ExitStack() as stack:
+            directory = SocketDirectory(config.socket_dir)
+            stack.callback(directory.close)
+            gpu = Gpu()
+            stack.callback(gpu.close)
+            host = HostDriver(gpu, vram, sum(vm.system_memory for vm in config.vms))
+            stack.callback(host.close)
+            hypervisor = Hypervisor(host)
+            stack.callback(hypervisor.close)
+            for vm in config.vms:
+                machine = hypervisor.create_vm(vm.name, vm.memory, vm.system_memory, vm.channels)
+                server = VmServer(machine, directory.listen(vm.name))
+                stack.callback(server.close)
+                self._servers.append(server)
+            self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            stack.callback(os.close, self._stop)
+            self._thread = threading.Thread(target=self._accept, name="logv-accept", daemon=True)
+            self._thread.start()
+            self._resources = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect every VM, take everything back, and remove the sockets. Twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        self._resources.close()
+
+    def _accept(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._stop, selectors.EVENT_READ)
+            for server in self._servers:
+                selector.register(server.listener, selectors.EVENT_READ, server)
+            while True:
+                for key, _ in selector.select():
+                    if key.data is None:
+                        return
+                    self._welcome(key.data)
+
+    def _welcome(self, server: VmServer) -> None:
+        try:
+            connection, _ = server.listener.accept()
+        except OSError as error:
+            # The client was gone again, or there are no descriptors left: it may try once more.
+            _log.warning("accept failed", extra={"reason": error.strerror})
+            return
+        connection.setblocking(True)
+        peer = peer_of(connection)
+        if peer.uid not in (0, os.geteuid()):
+            _log.warning("turned away", extra={"pid": peer.pid, "uid": peer.uid, "reason": "another user"})
+            connection.close()
+            return
+        server.attach(connection, peer)

@@ -1,0 +1,205 @@
+"""The client's side of vfio-user: what a VM sends to the daemon that emulates its device."""
+
+import errno
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from typing import NamedTuple
+
+from logv.errors import BusyError, ClosedError, NotSupportedError
+from logv.hw import vfio_user as hw
+from logv.transport import messages
+from logv.transport.channel import DisconnectedError, Fds, MessageSocket
+from logv.transport.messages import Header, ProtocolError
+
+_RETRY_S = 0.02
+_CAPABILITIES = {"max_msg_fds": messages.MAX_FDS, "max_data_xfer_size": messages.MAX_DATA}
+
+
+class MappableRegion(NamedTuple):
+    """A region's size, how much of it can be mapped from its file's start, and the file (-1: none)."""
+
+    size: int
+    mapped: int
+    fd: int
+
+
+class Client:
+    """A connection to a vfio-user server. Threads may share it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The server's Unix socket.
+    timeout_s : float
+        How long to try while the device has another client.
+
+    Raises
+    ------
+    ClosedError
+        Nobody serves there.
+    BusyError
+        The device has another client.
+    NotSupportedError
+        The server speaks another version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 1.0) -> None:
+        self.path = os.fspath(path)
+        self._lock = threading.Lock()
+        self._next_id = 0
+        self._closed = False
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._channel = MessageSocket(_connect(self.path))
+            try:
+                self._negotiate()
+            except DisconnectedError:
+                # A server that turns a client away closes the connection; a client that just died may
+                # still be there for a moment.
+                self._channel.close()
+                if time.monotonic() > deadline:
+                    raise BusyError(f"{self.path}: the VM is in use by another process") from None
+                time.sleep(_RETRY_S)
+            except BaseException:
+                self._channel.close()
+                raise
+            else:
+                return
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is still there. Sends nothing."""
+        return not self._closed and self._channel.connected
+
+    def region(self, index: int) -> MappableRegion:
+        """Ask for a region; the descriptor is the caller's to close."""
+        layout = messages.REGION_INFO
+        argsz = layout.size
+        while True:
+            payload, fds = self.call(
+                hw.VFIO_USER_DEVICE_GET_REGION_INFO, layout.pack(argsz, 0, index, 0, 0, 0)
+            )
+            with fds:
+                needed, flags, _, capabilities, size, _ = self._unpack(layout, payload)
+                if needed > argsz:
+                    argsz = needed
+                    continue
+                if not flags & hw.VFIO_REGION_INFO_FLAG_MMAP or not fds:
+                    return MappableRegion(size, 0, -1)
+                mapped = size
+                if flags & hw.VFIO_REGION_INFO_FLAG_CAPS:
+                    mapped = self._sparse_size(payload, capabilities)
+                return MappableRegion(size, mapped, fds.take())
+
+    def io_eventfd(self, index: int, offset: int) -> int:
+        """Return the eventfd that stands for writes to `offset` of a region; the caller closes it."""
+        layout = messages.IO_FDS
+        room = layout.size + messages.MAX_FDS * messages.IO_FD.size
+        payload, fds = self.call(hw.VFIO_USER_DEVICE_GET_REGION_IO_FDS, layout.pack(room, 0, index, 0))
+        with fds:
+            entries = payload[layout.size :]
+            whole = len(entries) - len(entries) % messages.IO_FD.size
+            for where, _, number, *_ in messages.IO_FD.iter_unpack(entries[:whole]):
+                if where == offset and number == 0 and fds:
+                    return fds.take()
+        raise NotSupportedError(f"{self.path}: the device has no eventfd at {offset:#x} of region {index}")
+
+    def read_region(self, index: int, offset: int, count: int) -> bytes:
+        """Read from a region by message."""
+        payload, fds = self.call(hw.VFIO_USER_REGION_READ, messages.REGION_ACCESS.pack(offset, index, count))
+        with fds:
+            return payload[messages.REGION_ACCESS.size :]
+
+    def write_region(self, index: int, offset: int, data: bytes) -> None:
+        """Write to a region by message; the device has taken it in when this returns."""
+        head = messages.REGION_ACCESS.pack(offset, index, len(data))
+        _, fds = self.call(hw.VFIO_USER_REGION_WRITE, head + data)
+        with fds:
+            return
+
+    def call(self, command: int, payload: bytes) -> tuple[bytes, Fds]:
+        """Send a command; return the reply's payload and descriptors.
+
+        Raises
+        ------
+        ClosedError
+            The server is gone.
+        ProtocolError
+            The server refused.
+        """
+        try:
+            return self._exchange(command, payload)
+        except DisconnectedError as error:
+            raise ClosedError(f"{self.path}: the daemon is gone, or has closed the VM ({error})") from None
+
+    def close(self) -> None:
+        """Disconnect: the server takes back what this client holds. Closing twice is harmless."""
+        # Whoever waits for a reply has the lock, and gets none.
+        self._channel.hang_up()
+        with self._lock:
+            self._closed = True
+            self._channel.close()
+
+    def _exchange(self, command: int, payload: bytes) -> tuple[bytes, Fds]:
+        with self._lock:
+            self._next_id = message_id = (self._next_id + 1) & 0xFFFF
+            self._channel.send(messages.pack_command(message_id, command, payload))
+            header, reply, fds = self._channel.receive()
+            while header.message_id != message_id:
+                # The reply to a command whose caller was interrupted while it waited.
+                fds.__exit__()
+                header, reply, fds = self._channel.receive()
+        if (header.command, header.type) != (command, hw.VFIO_USER_F_TYPE_REPLY):
+            fds.__exit__()
+            raise DisconnectedError("the server's reply answers another command")
+        if header.flags & hw.VFIO_USER_F_ERROR:
+            fds.__exit__()
+            raise ProtocolError(_code(header), f"the server refused command {command}")
+        return reply, fds
+
+    def _negotiate(self) -> None:
+        text = json.dumps({"capabilities": _CAPABILITIES}).encode() + b"\0"
+        proposal = messages.VERSION.pack(hw.VFIO_USER_MAJOR, hw.VFIO_USER_MINOR) + text
+        try:
+            reply, fds = self._exchange(hw.VFIO_USER_VERSION, proposal)
+        except ProtocolError as error:
+            raise NotSupportedError(f"{self.path}: the server speaks another version ({error})") from None
+        with fds:
+            if messages.VERSION.unpack(reply[: messages.VERSION.size])[0] != hw.VFIO_USER_MAJOR:
+                raise NotSupportedError(f"{self.path}: the server speaks another version")
+
+    def _unpack(self, layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
+        if len(payload) < layout.size:
+            raise ClosedError(f"{self.path}: a reply of {len(payload)} bytes instead of {layout.size}")
+        return layout.unpack_from(payload)
+
+    def _sparse_size(self, payload: bytes, offset: int) -> int:
+        """Return how much of a region can be mapped, from its start."""
+        areas = offset + messages.CAPABILITY.size
+        area = areas + messages.SPARSE_AREAS.size
+        if len(payload) < area + messages.SPARSE_AREA.size:
+            return 0
+        kind, _, _ = messages.CAPABILITY.unpack_from(payload, offset)
+        count, _ = messages.SPARSE_AREAS.unpack_from(payload, areas)
+        start, size = messages.SPARSE_AREA.unpack_from(payload, area)
+        return size if kind == hw.VFIO_REGION_INFO_CAP_SPARSE_MMAP and count and not start else 0
+
+
+def _connect(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connection.connect(path)
+    except (OSError, ValueError) as error:
+        connection.close()
+        raise ClosedError(
+            f"nobody serves a VM at {path}: {error}; start `logv serve`, or check the path"
+        ) from None
+    return connection
+
+
+def _code(header: Header) -> int:
+    return header.error if header.error in errno.errorcode else errno.EIO
