@@ -9,6 +9,10 @@ from typing import Self
 
 from logv.transport.messages import HEADER, MAX_FDS, MAX_MESSAGE, Header, invalid
 
+_Ancillary = Sequence[tuple[int, int, bytes]]
+# As plain integers: the operators of enumerations take as long as a system call.
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_TRUNCATED = int(socket.MSG_CTRUNC)
 _FD_BYTES = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 
 
@@ -25,9 +29,13 @@ class Fds:
         There were more than ``MAX_FDS``; the kernel has closed the rest.
     """
 
-    def __init__(self) -> None:
+    __slots__ = ("_fds", "truncated")
+
+    def __init__(self, ancillary: _Ancillary = (), flags: int = 0) -> None:
         self._fds: list[int] = []
         self.truncated = False
+        if ancillary or flags:
+            self.add(ancillary, flags)
 
     def __len__(self) -> int:
         return len(self._fds)
@@ -36,6 +44,11 @@ class Fds:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._fds:
+            self.close()
+
+    def close(self) -> None:
+        """Close those that nobody took."""
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
@@ -48,14 +61,14 @@ class Fds:
         """Return the first, which stays here."""
         return self._fds[0]
 
-    def add(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> None:
+    def add(self, ancillary: _Ancillary, flags: int) -> None:
         """Take in what ``recvmsg`` returned."""
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 numbers = array.array("i")
                 numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
                 self._fds.extend(numbers)
-        if flags & socket.MSG_CTRUNC:
+        if flags & _TRUNCATED:
             self.truncated = True
 
 
@@ -84,13 +97,19 @@ class MessageSocket:
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
                 sent = self._socket.sendmsg([message], rights)
                 message = message[sent:]
-            if message:
-                self._socket.sendall(message)
+                if not message:
+                    return
+            self._socket.sendall(message)
         except OSError as error:
             raise DisconnectedError(f"the peer is gone: {error}") from error
 
-    def receive(self) -> tuple[Header, bytes, Fds]:
+    def receive(self, ahead: int = 0) -> tuple[Header, bytes, Fds]:
         """Wait for a message; return its header, its payload and its descriptors.
+
+        Parameters
+        ----------
+        ahead : int
+            Bytes to read with the header in one go; only where no other message can follow this one.
 
         Raises
         ------
@@ -99,45 +118,46 @@ class MessageSocket:
         ProtocolError
             The size in the header is impossible: where the next message begins is unknown.
         """
-        fds = Fds()
         try:
-            header = Header._make(HEADER.unpack(self._read(HEADER.size, fds)))
-            return header, self._read_payload(header, fds), fds
-        except BaseException:
-            fds.__exit__()
-            raise
-
-    def _read_payload(self, header: Header, fds: Fds) -> bytes:
-        if not HEADER.size <= header.size <= MAX_MESSAGE:
-            raise invalid(f"a message of {header.size} bytes")
-        return self._read(header.size - HEADER.size, fds) if header.size > HEADER.size else b""
-
-    def _read(self, size: int, fds: Fds) -> bytes:
-        """Return the next `size` bytes."""
-        try:
-            data = self._part(size, fds)
-            if len(data) == size:
-                return data
-            parts = bytearray(data)
-            while len(parts) < size:
-                parts += self._part(size - len(parts), fds)
+            data, ancillary, flags, _ = self._socket.recvmsg(HEADER.size + ahead, _FD_BYTES, _CLOEXEC)
         except OSError as error:
             raise DisconnectedError(f"the peer is gone: {error}") from error
-        return bytes(parts)
+        fds = Fds(ancillary, flags) if ancillary or flags & _TRUNCATED else Fds()
+        try:
+            if len(data) < HEADER.size:
+                data += self._read(HEADER.size - len(data), fds, started=bool(data))
+            header = Header(*HEADER.unpack_from(data))
+            if not HEADER.size <= header.size <= MAX_MESSAGE:
+                raise invalid(f"a message of {header.size} bytes")  # noqa: TRY301  (closes what came)
+            if len(data) < header.size:
+                data += self._read(header.size - len(data), fds)
+        except BaseException:
+            fds.close()
+            raise
+        return header, data[HEADER.size :], fds
 
-    def _part(self, size: int, fds: Fds) -> bytes:
-        data, ancillary, flags, _ = self._socket.recvmsg(size, _FD_BYTES, socket.MSG_CMSG_CLOEXEC)
-        if ancillary or flags & socket.MSG_CTRUNC:
-            fds.add(ancillary, flags)
-        if not data:
-            raise DisconnectedError("the peer closed the connection")
-        return data
+    def _read(self, size: int, fds: Fds, *, started: bool = True) -> bytes:
+        """Return the next `size` bytes of a message."""
+        parts = bytearray()
+        while len(parts) < size:
+            try:
+                data, ancillary, flags, _ = self._socket.recvmsg(size - len(parts), _FD_BYTES, _CLOEXEC)
+            except OSError as error:
+                raise DisconnectedError(f"the peer is gone: {error}") from error
+            if ancillary or flags & _TRUNCATED:
+                fds.add(ancillary, flags)
+            if not data:
+                where = "in the middle of a message" if started or parts else "the connection"
+                raise DisconnectedError(f"the peer closed {where}")
+            if len(data) == size:
+                return data
+            parts += data
+        return bytes(parts)
 
     def set_patience(self, seconds: float) -> None:
         """Let whatever takes longer than `seconds` from now on raise DisconnectedError; 0 waits for ever."""
         # In the kernel: Python's own time-outs cost a poll for each call.
-        microseconds = int(seconds * 1e6)
-        value = array.array("l", divmod(microseconds, 1_000_000)).tobytes()
+        value = array.array("l", divmod(int(seconds * 1e6), 1_000_000)).tobytes()
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._socket.setsockopt(socket.SOL_SOCKET, option, value)
 

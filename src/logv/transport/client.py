@@ -13,9 +13,12 @@ from logv.errors import BusyError, ClosedError, NotSupportedError
 from logv.hw import vfio_user as hw
 from logv.transport import messages
 from logv.transport.channel import DisconnectedError, Fds, MessageSocket
-from logv.transport.messages import Header, ProtocolError
+from logv.transport.messages import Header, ProtocolError, invalid
 
 _RETRY_S = 0.02
+_MOST_REPLIES = 256
+"""Bytes of a reply that are read with its header: the server sends nothing unasked."""
+
 _CAPABILITIES = {"max_msg_fds": messages.MAX_FDS, "max_data_xfer_size": messages.MAX_DATA}
 
 
@@ -148,16 +151,14 @@ class Client:
         with self._lock:
             self._next_id = message_id = (self._next_id + 1) & 0xFFFF
             self._channel.send(messages.pack_command(message_id, command, payload))
-            header, reply, fds = self._channel.receive()
-            while header.message_id != message_id:
-                # The reply to a command whose caller was interrupted while it waited.
-                fds.__exit__()
-                header, reply, fds = self._channel.receive()
-        if (header.command, header.type) != (command, hw.VFIO_USER_F_TYPE_REPLY):
-            fds.__exit__()
-            raise DisconnectedError("the server's reply answers another command")
-        if header.flags & hw.VFIO_USER_F_ERROR:
-            fds.__exit__()
+            header, reply, fds = self._channel.receive(_MOST_REPLIES)
+        if (header.message_id, header.command) != (message_id, command):
+            # Also after a caller was interrupted while it waited: whose reply comes next is unknown.
+            fds.close()
+            self._channel.hang_up()
+            raise invalid(f"the server answers command {header.command} instead of {command}")
+        if header.flags != hw.VFIO_USER_F_TYPE_REPLY:
+            fds.close()
             raise ProtocolError(_code(header), f"the server refused command {command}")
         return reply, fds
 
@@ -167,10 +168,10 @@ class Client:
         try:
             reply, fds = self._exchange(hw.VFIO_USER_VERSION, proposal)
         except ProtocolError as error:
-            raise NotSupportedError(f"{self.path}: the server speaks another version ({error})") from None
+            raise NotSupportedError(f"{self.path} is no vfio-user server that LoGV knows: {error}") from None
         with fds:
-            if messages.VERSION.unpack(reply[: messages.VERSION.size])[0] != hw.VFIO_USER_MAJOR:
-                raise NotSupportedError(f"{self.path}: the server speaks another version")
+            if reply[:2] != proposal[:2]:
+                raise NotSupportedError(f"{self.path}: the server speaks another version of vfio-user")
 
     def _unpack(self, layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
         if len(payload) < layout.size:
