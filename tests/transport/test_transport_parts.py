@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logv.errors import BusyError, ClosedError
+from logv.errors import BusyError, ClosedError, NotSupportedError
 from logv.hw import pci_regs as pci
 from logv.hw import vfio_user as hw
 from logv.memfd import sealed_memfd
@@ -132,9 +132,10 @@ def test_more_descriptors_than_a_message_may_have(pair: tuple[MessageSocket, soc
 def test_capabilities_never_fail_otherwise(data: bytes) -> None:
     """Whatever version data a peer sends is understood or refused with EINVAL."""
     try:
-        assert isinstance(check_capabilities(data), dict)
+        code = 0 if isinstance(check_capabilities(data), dict) else -1
     except ProtocolError as error:
-        assert error.code == errno.EINVAL
+        code = error.code
+    assert code in (0, errno.EINVAL)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,8 @@ def test_config_space_model(number: int, exponent: int, wide: bool, writes: list
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 7), st.integers(1, 4)), max_size=30))
 def test_dma_table_model(steps: list[tuple[bool, int, int]]) -> None:
     """Regions never overlap, and only what was mapped can be unmapped: the same as a set of pages."""
-    table, model = DmaTable(), {}
+    table = DmaTable()
+    model: dict[int, set[int]] = {}
     for is_map, page, pages in steps:
         span = set(range(page, page + pages))
         if is_map:
@@ -305,10 +307,10 @@ class BadServer:
     ("answer", "error"),
     [
         (None, BusyError),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", ProtocolError),
-        (struct.pack("<HHIII", 9, 9, 16, 1, 0), BusyError),
-        (struct.pack("<HHIII", 1, 1, 16, 0x21, errno.EINVAL), Exception),
-        (struct.pack("<HHIIIHH", 1, 1, 20, 1, 0, 5, 0), Exception),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", NotSupportedError),
+        (struct.pack("<HHIII", 9, 9, 16, 1, 0), NotSupportedError),
+        (struct.pack("<HHIII", 1, 1, 16, 0x21, errno.EINVAL), NotSupportedError),
+        (struct.pack("<HHIIIHH", 1, 1, 20, 1, 0, 5, 0), NotSupportedError),
     ],
 )
 def test_a_server_that_is_none(
