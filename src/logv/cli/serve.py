@@ -1,6 +1,7 @@
 """``logv serve``: one GPU for VMs that are processes of their own."""
 
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from logv.daemon.log import log_to_stderr
 from logv.errors import InvalidValueError
 from logv.machine import parse_size
 
+GIL_SWITCH_S = 5e-4
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -66,6 +68,8 @@ def serve(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    # One VM's hypercalls wait at most this long for a flood of another's.
+    sys.setswitchinterval(GIL_SWITCH_S)
     with Daemon(config):
         names = " ".join(vm.name for vm in config.vms)
         click.echo(f"logv: ready, serving {names} in {directory}")

@@ -8,6 +8,8 @@ from logv.daemon.sockets import Peer
 from logv.hypervisor import Vm
 from logv.transport import GpuDevice, MessageSocket, Session
 
+_JOIN_S = 5.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +55,8 @@ class VmServer:
                 self._channel.hang_up()
             thread = self._thread
         if thread is not None:
-            thread.join()
+            # A client that keeps its own interrupt's counter full can hold its own thread up, not us.
+            thread.join(_JOIN_S)
         self.listener.close()
 
     def _serve(self, channel: MessageSocket, peer: Peer) -> None:
@@ -67,7 +70,7 @@ class VmServer:
         finally:
             held = self._vm.counters.memory_used
             try:
-                self._device.reset()
+                self._device.detach()
             except Exception:
                 _log.exception("taking back failed", extra={"vm": name})
             extra = {"vm": name, "pid": peer.pid, "reason": reason, "held": held}

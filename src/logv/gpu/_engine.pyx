@@ -53,6 +53,9 @@ cdef enum:
     WATCHDOG_LOOK_MS = 500
 
 
+# Edges: see _scheduler._sleep.
+_DOORBELL_EVENTS = select.EPOLLIN | select.EPOLLET
+
 cdef uint64_t GUARD_BYTES = <uint64_t> 1 << _hw.APERTURE_GUARD_BITS
 cdef uint64_t SHARED_BYTES = <uint64_t> 1 << _hw.SHARED_ARENA_BITS
 
@@ -253,7 +256,7 @@ cdef class Engine:
                 break
         else:
             raise ExhaustedError(f"all {MAX_PORTS} ports of the GPU are in use")
-        self.epoll.register(doorbell_fd, select.EPOLLIN)
+        self.epoll.register(doorbell_fd, _DOORBELL_EVENTS)
         with nogil:
             lock_gpu(&self.gpu)
             memset(port, 0, sizeof(Port))
@@ -265,6 +268,16 @@ cdef class Engine:
         # An engine that sleeps has not put up its flag here yet.
         signal(self.gpu.control_fd)
         return i
+
+    def set_doorbell(self, uint32_t index, int doorbell_fd):
+        """Let another eventfd wake the engine for a port; the old one may be closed then."""
+        self.epoll.register(doorbell_fd, _DOORBELL_EVENTS)
+        self.epoll.unregister(self.gpu.ports[index].doorbell_fd)
+        self.gpu.ports[index].doorbell_fd = doorbell_fd
+
+    def wake(self):
+        """Wake the engine, if it sleeps."""
+        signal(self.gpu.control_fd)
 
     def remove_port(self, uint32_t index):
         """Forget a port none of whose channels is bound any more."""

@@ -138,7 +138,10 @@ cdef bint _sleep(Gpu *gpu) noexcept nogil:
         gpu.sleeps += 1
         count = epoll_wait(gpu.epoll_fd, events, EVENTS, timeout)
         for i in range(max(count, 0)):
-            drain(<int> events[i].data.u32)
+            # A client's eventfd is never read: whoever shares it can turn its reads into blocking ones.
+            # It is watched for edges, of which each write is one.
+            if <int> events[i].data.u32 == gpu.control_fd:
+                drain(gpu.control_fd)
         install_guard()
     pthread_mutex_lock(&gpu.lock)
     _say_sleeping(gpu, 0)

@@ -92,11 +92,10 @@ class Gpu:
         """Add a client with room for `channels` channels."""
         port = Port(channels)
         try:
-            port.index = self._engine.add_port(port.memory, port.doorbell_fd, port.interrupt_fd)
+            port.attach(self._engine)
         except BaseException:
             port.close()
             raise
-        port.read_counters = self._engine.port_counters
         self._ports.append(port)
         return port
 

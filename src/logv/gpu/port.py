@@ -2,10 +2,10 @@
 
 import mmap
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from logv.errors import ClosedError
+from logv.gpu._engine import Engine
 from logv.hw.dev_ram import USERD_PAGE_SIZE
 from logv.memfd import sealed_memfd
 
@@ -50,17 +50,35 @@ class Port:
     def __init__(self, channels: int) -> None:
         self.pages = channels + 1
         self.fd = sealed_memfd("logv-userd", self.pages * USERD_PAGE_SIZE)
-        self.doorbell_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.interrupt_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.doorbell_fd = _eventfd()
+        self.interrupt_fd = _eventfd()
         self.memory = memoryview(mmap.mmap(self.fd, self.pages * USERD_PAGE_SIZE))
         self.index = -1
-        self.read_counters: Callable[[int], tuple[int, int, int, int, int]] | None = None
+        self._engine: Engine | None = None
 
     def counters(self) -> PortCounters:
         """Return what the GPU did for this client so far."""
-        if self.read_counters is None:
-            raise ClosedError("the port is not part of a GPU")
-        return PortCounters(*self.read_counters(self.index))
+        return PortCounters(*self._attached().port_counters(self.index))
+
+    def attach(self, engine: Engine) -> None:
+        """Become part of a GPU."""
+        self.index = engine.add_port(self.memory, self.doorbell_fd, self.interrupt_fd)
+        self._engine = engine
+
+    def ring(self) -> None:
+        """Wake the GPU without the doorbell's eventfd, which others can fill."""
+        self._attached().wake()
+
+    def renew_doorbell(self) -> None:
+        """Replace the doorbell's eventfd: whoever has the old one can do nothing with it any more."""
+        fresh = _eventfd()
+        try:
+            self._attached().set_doorbell(self.index, fresh)
+        except BaseException:
+            os.close(fresh)
+            raise
+        os.close(self.doorbell_fd)
+        self.doorbell_fd = fresh
 
     def page(self, index: int) -> memoryview:
         """Return page `index`."""
@@ -72,3 +90,12 @@ class Port:
             if getattr(self, name) >= 0:
                 os.close(getattr(self, name))
                 setattr(self, name, -1)
+
+    def _attached(self) -> Engine:
+        if self._engine is None:
+            raise ClosedError("the port is not part of a GPU")
+        return self._engine
+
+
+def _eventfd() -> int:
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -81,6 +81,14 @@ class HostPort(Protocol):
         """Eventfd that is written at an interrupt that somebody waits for."""
         ...
 
+    def ring(self) -> None:
+        """Wake the GPU."""
+        ...
+
+    def renew_doorbell(self) -> None:
+        """Replace the doorbell's eventfd."""
+        ...
+
     def counters(self) -> HostPortCounters:
         """Return what the GPU did so far."""
         ...

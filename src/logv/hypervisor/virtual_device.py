@@ -1,14 +1,13 @@
 """The virtual device: registers, regions, and the run of call slots that a write to EXECUTE starts."""
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from logv import abi
 from logv.errors import InvalidValueError, LogvError, Status
+from logv.hypervisor._host import HostPort
 from logv.hypervisor.calls import Calls
 from logv.hypervisor.slot_memory import SlotMemory
 
@@ -55,10 +54,8 @@ class VirtualDevice:
         The memory that the guest maps, but for the slots.
     channels : int
         USERD pages behind the doorbell page.
-    doorbell_fd : int
-        Eventfd that wakes the GPU.
-    interrupt_fd : int
-        Eventfd that the GPU writes at an interrupt; for whoever passes interrupts on, not for the guest.
+    port : HostPort
+        Doorbell and interrupts.
     start : callable
         Returns the VM's calls; what it held before is returned first. Called once here, and at resets.
     """
@@ -69,12 +66,10 @@ class VirtualDevice:
         *,
         regions: Mapping[abi.RegionIndex, abi.Region],
         channels: int,
-        doorbell_fd: int,
-        interrupt_fd: int,
+        port: HostPort,
         start: Callable[[], Calls],
     ) -> None:
-        self.doorbell_fd = doorbell_fd
-        self.interrupt_fd = interrupt_fd
+        self._port = port
         self._name = name
         self._start = start
         self._lock = threading.Lock()
@@ -95,6 +90,16 @@ class VirtualDevice:
         except BaseException:
             self._slots.close()
             raise
+
+    @property
+    def doorbell_fd(self) -> int:
+        """Eventfd that wakes the GPU."""
+        return self._port.doorbell_fd
+
+    @property
+    def interrupt_fd(self) -> int:
+        """Eventfd that the GPU writes at an interrupt; for whoever passes interrupts on."""
+        return self._port.interrupt_fd
 
     @property
     def present(self) -> bool:
@@ -131,15 +136,20 @@ class VirtualDevice:
             elif offset == abi.Register.RESET and value == abi.RESET_KEY:
                 self._reset()
             elif offset == abi.Register.DOORBELL:
-                # A full counter wakes as well.
-                with suppress(BlockingIOError):
-                    os.eventfd_write(self.doorbell_fd, 1)
+                self._port.ring()
 
     def reset(self) -> None:
         """Return everything that the VM holds. Counters go on."""
         with self._lock:
             if not self._closed:
                 self._reset()
+
+    def detach(self) -> None:
+        """Take everything back from a guest that is gone, and what it could still signal with."""
+        with self._lock:
+            if not self._closed:
+                self._reset()
+                self._port.renew_doorbell()
 
     def close(self) -> None:
         """End the device: registers read as all ones from now on. Closing twice is harmless."""

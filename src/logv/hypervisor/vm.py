@@ -60,8 +60,7 @@ class Vm:
                 abi.RegionIndex.SYSTEM: abi.Region(system.fd, system.size),
             },
             channels=channels,
-            doorbell_fd=port.doorbell_fd,
-            interrupt_fd=port.interrupt_fd,
+            port=port,
             start=self._start,
         )
 

@@ -50,6 +50,10 @@ class ServedDevice(abi.VirtualDevice, Protocol):
         """Take back everything that the VM holds."""
         ...
 
+    def detach(self) -> None:
+        """Take it back from a guest that is gone, with the doorbell's eventfd."""
+        ...
+
 
 class RegionInfo(NamedTuple):
     """A region: its size, and the file behind its first `mapped` bytes (0: messages only)."""
@@ -131,10 +135,18 @@ class GpuDevice:
     def reset(self) -> None:
         """Take everything back that the VM holds, and return to the state of power-on."""
         self._device.reset()
+        self._power_on()
+
+    def detach(self) -> None:
+        """Reset after a client that is gone, and leave it nothing to signal with."""
+        self._device.detach()
+        self._power_on()
+        # Those who waited are gone as well.
+        _REGISTER.pack_into(self._userd, DOORBELL_IRQ_WAITERS, 0)
+
+    def _power_on(self) -> None:
         self._config.reset()
         self._msix_table[:] = bytes(len(self._msix_table))
-        # Those who waited are gone.
-        _REGISTER.pack_into(self._userd, DOORBELL_IRQ_WAITERS, 0)
 
     def _ring(self) -> None:
         """Wake the GPU if it sleeps: who writes GP_PUT by message does not look."""
