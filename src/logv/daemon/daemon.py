@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from logv.daemon.config import DaemonConfig
+from logv.daemon.config import DaemonConfig, VmConfig
 from logv.daemon.sockets import SocketDirectory, peer_of
 from logv.daemon.vm_server import VmServer
+from logv.errors import LogvError
 from logv.gpu import Gpu
 from logv.host import HostDriver
 from logv.hypervisor import Hypervisor
@@ -49,8 +50,7 @@ class Daemon:
             hypervisor = Hypervisor(host)
             stack.callback(hypervisor.close)
             for vm in config.vms:
-                machine = hypervisor.create_vm(vm.name, vm.memory, vm.system_memory, vm.channels)
-                server = VmServer(machine, directory.listen(vm.name))
+                server = self._serve(vm, hypervisor, directory)
                 stack.callback(server.close)
                 self._servers.append(server)
             self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -75,6 +75,14 @@ class Daemon:
         os.eventfd_write(self._stop, 1)
         self._thread.join()
         self._resources.close()
+
+    @staticmethod
+    def _serve(vm: VmConfig, hypervisor: Hypervisor, directory: SocketDirectory) -> VmServer:
+        try:
+            machine = hypervisor.create_vm(vm.name, vm.memory, vm.system_memory, vm.channels)
+            return VmServer(machine, directory.listen(vm.name))
+        except LogvError as error:
+            raise type(error)(f"VM {vm.name!r}: {error}") from None
 
     def _accept(self) -> None:
         with selectors.DefaultSelector() as selector:

@@ -15,6 +15,9 @@ from logv.transport import messages
 from logv.transport.channel import DisconnectedError, Fds, MessageSocket
 from logv.transport.messages import Header, ProtocolError, invalid
 
+HANDSHAKE_S = 5.0
+"""How long a server may take to answer the first message."""
+
 _RETRY_S = 0.02
 _MOST_REPLIES = 256
 """Bytes of a reply that are read with its header: the server sends nothing unasked."""
@@ -59,7 +62,9 @@ class Client:
         while True:
             self._channel = MessageSocket(_connect(self.path))
             try:
+                self._channel.set_patience(HANDSHAKE_S)
                 self._negotiate()
+                self._channel.set_patience(0)
             except DisconnectedError:
                 # A server that turns a client away closes the connection; a client that just died may
                 # still be there for a moment.

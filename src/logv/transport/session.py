@@ -24,6 +24,16 @@ _Reply = tuple[bytes, Sequence[int]]
 _DONE: _Reply = (b"", ())
 _KNOWN_FLAGS = hw.VFIO_USER_F_TYPE | hw.VFIO_USER_F_NO_REPLY
 _TAKE_FDS = frozenset({hw.VFIO_USER_DMA_MAP, hw.VFIO_USER_DEVICE_SET_IRQS})
+_CAPABILITIES: dict[str, type] = {
+    "max_msg_fds": int,
+    "max_data_xfer_size": int,
+    "max_dma_maps": int,
+    "pgsizes": int,
+    "twin_socket": dict,
+    "write_multiple": bool,
+}
+"""What a client may say of itself, and the type that each has; what else it says is not looked at."""
+
 _IRQ_DATA = hw.VFIO_IRQ_SET_DATA_NONE | hw.VFIO_IRQ_SET_DATA_BOOL | hw.VFIO_IRQ_SET_DATA_EVENTFD
 _IRQ_ACTIONS = hw.VFIO_IRQ_SET_ACTION_MASK | hw.VFIO_IRQ_SET_ACTION_UNMASK | hw.VFIO_IRQ_SET_ACTION_TRIGGER
 
@@ -148,21 +158,20 @@ class Session:
         if flags or index >= hw.VFIO_PCI_NUM_REGIONS:
             raise invalid(f"information on region {index} with flags {flags:#x}")
         region = self._device.region(index)
-        fds: Sequence[int] = ()
-        areas, offset, size = b"", 0, layout.size
         flags = hw.VFIO_REGION_INFO_FLAG_READ | hw.VFIO_REGION_INFO_FLAG_WRITE if region.size else 0
-        if region.mapped:
-            flags |= hw.VFIO_REGION_INFO_FLAG_MMAP
+        flags |= hw.VFIO_REGION_INFO_FLAG_MMAP if region.mapped else 0
+        fds = (region.fd,) if region.mapped else ()
+        areas, offset, size = b"", 0, layout.size
         if 0 < region.mapped < region.size:
-            flags |= hw.VFIO_REGION_INFO_FLAG_CAPS
             areas = messages.CAPABILITY.pack(hw.VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1, 0)
             areas += messages.SPARSE_AREAS.pack(1, 0) + messages.SPARSE_AREA.pack(0, region.mapped)
-            offset, size = layout.size, layout.size + len(areas)
-        if size > argsz:
-            # The client asks again with more room; the descriptor goes with what says how to use it.
-            areas, offset = b"", 0
-        elif region.mapped:
-            fds = (region.fd,)
+            size += len(areas)
+            if size > argsz:
+                # The client sees how much room it takes, and asks again.
+                areas = b""
+            else:
+                flags |= hw.VFIO_REGION_INFO_FLAG_CAPS
+                offset = layout.size
         return layout.pack(size, flags, index, offset, region.size, 0) + areas, fds
 
     def _get_region_io_fds(self, payload: bytes, _: Fds) -> _Reply:
@@ -271,8 +280,8 @@ def check_capabilities(data: bytes) -> dict[str, Any]:
     capabilities = parsed.get("capabilities", {}) if isinstance(parsed, dict) else None
     if not isinstance(capabilities, dict):
         raise invalid("version data has no object of capabilities")
-    for name in ("max_msg_fds", "max_data_xfer_size", "max_dma_maps", "pgsizes"):
-        value = capabilities.get(name, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    for name, kind in _CAPABILITIES.items():
+        value = capabilities.get(name)
+        if value is not None and (type(value) is not kind or (type(value) is int and value < 1)):
             raise invalid(f"capability {name} is {value!r}")
     return capabilities
