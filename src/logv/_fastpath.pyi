@@ -169,6 +169,12 @@ class Word64:
         Signal handlers run while it waits.
         """
 
+def spin_readable(fd: int, spin_ns: int) -> bool:
+    """Poll a descriptor, without the GIL, for at most `spin_ns` nanoseconds; say whether it can be read.
+
+    For those whose peer answers sooner than a sleeping thread could be woken.
+    """
+
 def irq_sequence(doorbell: _Buffer) -> int:
     """Return the number of interrupts so far, modulo 2**32, of the owner of a doorbell page."""
 

@@ -1115,6 +1115,24 @@ cdef class Word64:
         return load_acquire64(self._word) >= wait.value
 
 
+cdef bint _is_readable(const void *state) noexcept nogil:
+    # The end of the stream and errors count: whoever reads finds out.
+    cdef pollfd waiting
+    waiting.fd = (<const int *> state)[0]
+    waiting.events = POLLIN
+    return poll(&waiting, 1, 0) != 0
+
+
+def spin_readable(fd, spin_ns):
+    """Poll a descriptor for at most `spin_ns`; True once it can be read."""
+    cdef int number = _unsigned(fd, 0x7FFFFFFF, "a descriptor")
+    cdef uint64_t duration = _unsigned(spin_ns, <uint64_t> (_LONGEST_WAIT_S * 1e9), "nanoseconds to spin")
+    cdef bint ready
+    with nogil:
+        ready = _spin(_is_readable, &number, now_ns() + duration)
+    return ready
+
+
 def irq_sequence(doorbell):
     """Return the number of interrupts so far, modulo 2**32."""
     cdef _Pin pin = _Pin(doorbell, "the doorbell page", _hw.USERD_PAGE_SIZE, 8)

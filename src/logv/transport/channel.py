@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from typing import Self
 
+from logv._fastpath import spin_readable
 from logv.transport.messages import HEADER, MAX_FDS, MAX_MESSAGE, Header, invalid
 
 _Ancillary = Sequence[tuple[int, int, bytes]]
@@ -102,6 +103,13 @@ class MessageSocket:
             self._socket.sendall(message)
         except OSError as error:
             raise DisconnectedError(f"the peer is gone: {error}") from error
+
+    def spin(self, spin_ns: int) -> None:
+        """Poll for a message for at most `spin_ns`, before :meth:`receive` sleeps until one comes.
+
+        Waking a thread on another CPU takes as long as several messages.
+        """
+        spin_readable(self._socket.fileno(), spin_ns)
 
     def receive(self, ahead: int = 0) -> tuple[Header, bytes, Fds]:
         """Wait for a message; return its header, its payload and its descriptors.

@@ -18,6 +18,9 @@ from logv.transport.messages import Header, ProtocolError, invalid
 HANDSHAKE_S = 5.0
 """How long a server may take to answer the first message."""
 
+REPLY_SPIN_NS = 300_000
+"""How long to poll for a reply: longer than most calls take."""
+
 _RETRY_S = 0.02
 _MOST_REPLIES = 256
 """Bytes of a reply that are read with its header: the server sends nothing unasked."""
@@ -156,6 +159,7 @@ class Client:
         with self._lock:
             self._next_id = message_id = (self._next_id + 1) & 0xFFFF
             self._channel.send(messages.pack_command(message_id, command, payload))
+            self._channel.spin(REPLY_SPIN_NS)
             header, reply, fds = self._channel.receive(_MOST_REPLIES)
         if (header.message_id, header.command) != (message_id, command):
             # Also after a caller was interrupted while it waited: whose reply comes next is unknown.

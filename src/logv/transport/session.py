@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 HANDSHAKE_S = 2.0
 """How long a client may take to say which version it speaks."""
 
+COMMAND_SPIN_NS = 200_000
+"""How long to poll for the next command before sleeping."""
+
 _Reply = tuple[bytes, Sequence[int]]
 _DONE: _Reply = (b"", ())
 _KNOWN_FLAGS = hw.VFIO_USER_F_TYPE | hw.VFIO_USER_F_NO_REPLY
@@ -76,6 +79,8 @@ class Session:
                 header, payload, fds = self._channel.receive()
                 with fds:
                     self._answer(header, payload, fds)
+                # A VM that sets up makes one call after the other.
+                self._channel.spin(COMMAND_SPIN_NS)
         except (DisconnectedError, ProtocolError) as error:
             return str(error)
         finally:
