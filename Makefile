@@ -1,6 +1,6 @@
 # Everything a newcomer needs, from a bare machine with Python 3.11+, a C compiler and make.
 #
-#   make demo    build into .venv and run `logv compare`
+#   make demo    build into .venv and run `logv compare --process`
 #   make test    build into .venv and run the tests
 #   make help    the rest
 
@@ -12,15 +12,15 @@ STAMP := $(VENV)/.built
 SOURCES := $(shell find src -name '*.py' -path '*/hw/*' -o -name '*.pyx' -o -name '*.pxd' ! -name '_hw.pxd' -o -name '*.h') \
 	setup.py pyproject.toml
 
-.PHONY: demo test test-all lint format bench ptx debug clean help
+.PHONY: demo test test-all lint format bench figures soak ptx debug clean help
 
 help:
 	@sed -n 's/^#: *//p' $(MAKEFILE_LIST)
 
-#: make demo      compare native and virtual on every workload (about two minutes)
+#: make demo      compare native applications with the same ones in VMs, across processes (three minutes)
 demo: $(STAMP)
 	# 3: every result was right, and this machine is too noisy to tell on which side of the bars it is
-	$(BIN)/logv compare || test $$? -eq 3
+	$(BIN)/logv compare --process || test $$? -eq 3
 
 #: make test      the tests, on this Python
 test: $(STAMP)
@@ -52,6 +52,16 @@ bench: $(STAMP)
 	mkdir -p .bench
 	$(BIN)/python -m pytest bench -q --benchmark-json=.bench/latest.json
 	$(BIN)/python bench/report.py .bench/latest.json
+
+#: make figures   measure and draw docs/figures (a few minutes)
+figures: $(STAMP)
+	$(BIN)/python -m logv.compare.figure
+
+#: make soak      the daemon under 32 VMs for ten minutes, 200 kills, and idle
+soak: $(STAMP)
+	$(BIN)/python bench/soak.py
+	$(BIN)/python bench/kill.py
+	$(BIN)/python bench/idle.py
 
 #: make ptx       compile the workloads' CUDA C again (needs nvcc)
 ptx:

@@ -303,6 +303,7 @@ class _OtherDevice:
         self._device = device
         self._register = register
         self.doorbell_fd = device.doorbell_fd
+        self.present = device.present
         self.region = device.region
         self.write_register = device.write_register
 
@@ -356,6 +357,7 @@ def test_unknown_status() -> None:
 
     class Device:
         doorbell_fd = -1
+        present = True
 
         def __init__(self) -> None:
             self.fd = os.memfd_create("slots")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from logv import uapi
 from logv.errors import BusyError, ClosedError
 from logv.runtime import pushbuffer
-from logv.runtime._arena import CHUNK_BYTES, Arena, Heap
+from logv.runtime._arena import CHUNK_BYTES, Arena, Heap, Span
 from logv.runtime._staging import STAGING_BYTES, Staging
-from logv.runtime.channel import MEMORY_ALIGNMENT, MEMORY_BYTES, RING_ENTRIES, Channel
+from logv.runtime.channel import MEMORY_ALIGNMENT, MEMORY_BYTES, RING_ENTRIES, Channel, FifoMaker, gp_fifo
 from logv.uapi import Domain
 
 if TYPE_CHECKING:
@@ -27,10 +27,13 @@ class Context:
     ----------
     driver : Driver
         Closed with the context.
+    make_fifo : callable
+        For the channels.
     """
 
-    def __init__(self, driver: uapi.Driver) -> None:
+    def __init__(self, driver: uapi.Driver, make_fifo: FifoMaker = gp_fifo) -> None:
         self.driver = driver
+        self._make_fifo = make_fifo
         self.closed = False
         self.lock = threading.Lock()
         self.buffers: weakref.WeakSet[Buffer] = weakref.WeakSet()
@@ -54,7 +57,7 @@ class Context:
         self.heap = Heap(Arena(mapped.value[:CHUNK_BYTES], start.value), self._grow)
         self.staging = Staging(mapped.value[CHUNK_BYTES:], start.value + CHUNK_BYTES)
         self._spare: Channel | None = self._adopt(
-            Channel(driver, handles.value, self.heap, self.heap.allocate(MEMORY_BYTES, MEMORY_ALIGNMENT))
+            handles.value, self.heap.allocate(MEMORY_BYTES, MEMORY_ALIGNMENT)
         )
 
     def check_open(self) -> None:
@@ -149,9 +152,10 @@ class Context:
         except BaseException:
             self.heap.free(memory)
             raise
-        return self._adopt(Channel(self.driver, handles.value, self.heap, memory))
+        return self._adopt(handles.value, memory)
 
-    def _adopt(self, channel: Channel) -> Channel:
+    def _adopt(self, handles: uapi.Channel, memory: Span) -> Channel:
+        channel = Channel(self.driver, handles, self.heap, memory, self._make_fifo)
         self._channels.add(channel)
         return channel
 

@@ -2,6 +2,8 @@
 
 import struct
 import threading
+from collections.abc import Callable
+from typing import Protocol
 
 from logv import uapi
 from logv._fastpath import GpFifo, Word64
@@ -32,6 +34,23 @@ TAIL = struct.Struct("<IQQII")
 """How every submission ends: the release of the timeline, and an interrupt for those who sleep."""
 
 
+class Fifo(Protocol):
+    """Where a channel's submissions go: :class:`logv._fastpath.GpFifo`, or what is compared with it."""
+
+    def submit(self, address: int, dwords: int) -> bool:
+        """Submit one pushbuffer segment; return False if the ring is full."""
+        ...
+
+
+FifoMaker = Callable[[memoryview, uapi.Channel], Fifo]
+"""Makes the fifo of a channel from its ring, of ``RING_ENTRIES`` entries, and its handles."""
+
+
+def gp_fifo(ring: memoryview, handles: uapi.Channel) -> Fifo:
+    """Return a fifo that writes ring and GP_PUT itself."""
+    return GpFifo(ring, handles.userd, handles.doorbell, handles.doorbell_fd, RING_ENTRIES)
+
+
 class Channel:
     """One channel's submissions, and its timeline: submission `n` is done when the timeline is at `n`.
 
@@ -48,9 +67,18 @@ class Channel:
         Takes `memory` back at the end, and lends the timeline.
     memory : Span
         ``MEMORY_BYTES`` at a multiple of ``MEMORY_ALIGNMENT``.
+    make_fifo : callable
+        Makes what it submits to.
     """
 
-    def __init__(self, driver: uapi.Driver, handles: uapi.Channel, heap: Heap, memory: Span) -> None:
+    def __init__(
+        self,
+        driver: uapi.Driver,
+        handles: uapi.Channel,
+        heap: Heap,
+        memory: Span,
+        make_fifo: FifoMaker = gp_fifo,
+    ) -> None:
         self.handle = handles.handle
         self.lock = threading.Lock()
         self.submitted = 0
@@ -64,9 +92,7 @@ class Channel:
         self._timeline.view[:8] = bytes(8)
         self.timeline_address = self._timeline.address
         userd = handles.userd
-        self._fifo: GpFifo | None = GpFifo(
-            memory.view[:RING_BYTES], userd, handles.doorbell, handles.doorbell_fd, RING_ENTRIES
-        )
+        self._fifo: Fifo | None = make_fifo(memory.view[:RING_BYTES], handles)
         self._word: Word64 | None = Word64(self._timeline.view, 0, userd, NOTIFIER_STATUS)
         self._page: memoryview | bytes = userd
         self._status = userd[NOTIFIER_STATUS : NOTIFIER_STATUS + 4].cast("I")

@@ -1,7 +1,8 @@
 """Devices: a GPU as one application sees it."""
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from logv import uapi
 from logv.errors import BusyError, InvalidValueError
@@ -28,11 +29,21 @@ class Device:
         A connection to a GPU driver, closed with the device.
     name : str
         For messages.
+    make_context : callable, optional
+        Makes the device's context on the driver.
     """
 
-    def __init__(self, driver: uapi.Driver, name: str = "gpu") -> None:
+    _buffer_type: ClassVar[type[Buffer]] = Buffer
+
+    def __init__(
+        self,
+        driver: uapi.Driver,
+        name: str = "gpu",
+        *,
+        make_context: Callable[[uapi.Driver], Context] = Context,
+    ) -> None:
         self.name = name
-        self.context = Context(driver)
+        self.context = make_context(driver)
         self._templates: dict[bytes, dict[LaunchConfig, LaunchTemplate]] = {}
         self._programs: dict[bytes, int] = {}
 
@@ -143,9 +154,12 @@ class Device:
         templates = self._templates.setdefault(kernel.image, {})
         if len(templates) >= _MAX_TEMPLATES:
             templates.clear()
-        template = LaunchTemplate(kernel.entry, self._load(kernel.image), config)
+        template = self._make_template(kernel, config)
         templates[config] = template
         return template
+
+    def _make_template(self, kernel: Kernel, config: LaunchConfig) -> LaunchTemplate:
+        return LaunchTemplate(kernel.entry, self._load(kernel.image), config)
 
     def _load(self, image: bytes) -> int:
         """Return where a program lies; it stays for as long as the device is open."""
@@ -160,7 +174,7 @@ class Device:
         if isinstance(size, bool) or not hasattr(size, "__index__"):
             raise InvalidValueError(f"size must be an integer, not {type(size).__name__}")
         memory, address = self.context.map_new(int(size), domain)
-        buffer = Buffer(self, memory, address, int(size))
+        buffer = self._buffer_type(self, memory, address, int(size))
         self.context.buffers.add(buffer)
         return buffer
 

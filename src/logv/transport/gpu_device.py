@@ -21,7 +21,7 @@ from logv import abi
 from logv.errors import InvalidValueError
 from logv.hw import pci_regs as pci
 from logv.hw import vfio_user as hw
-from logv.hw.dev_ram import DOORBELL_IRQ_WAITERS, DOORBELL_SLEEPING
+from logv.hw.dev_ram import DOORBELL_IRQ_WAITERS
 from logv.memfd import map_memfd
 from logv.transport.config_space import MSIX_VECTORS, Bar, ConfigSpace
 
@@ -130,7 +130,8 @@ class GpuDevice:
             target = self._view(index)[offset : offset + len(data)]
             target[:] = data[: len(target)]
             if index == abi.RegionIndex.USERD:
-                self._ring()
+                # Who writes GP_PUT by message does not look whether the GPU sleeps.
+                self._device.write_register(abi.Register.DOORBELL, 0)
 
     def reset(self) -> None:
         """Take everything back that the VM holds, and return to the state of power-on."""
@@ -147,11 +148,6 @@ class GpuDevice:
     def _power_on(self) -> None:
         self._config.reset()
         self._msix_table[:] = bytes(len(self._msix_table))
-
-    def _ring(self) -> None:
-        """Wake the GPU if it sleeps: who writes GP_PUT by message does not look."""
-        if _REGISTER.unpack_from(self._userd, DOORBELL_SLEEPING)[0]:
-            self._device.write_register(abi.Register.DOORBELL, 0)
 
     def _view(self, index: int) -> memoryview:
         if index not in self._views:
