@@ -342,3 +342,19 @@ def test_regions(guest: RawGuest) -> None:
     assert all(os.fstat(guest.device.region(index).fd).st_size == size for index, size in sizes.items())
     unknown: Any = 9
     assert guest.device.region(unknown).size == 0
+
+
+def test_a_run_that_goes_on(guest: RawGuest) -> None:
+    """With GO_ON every call is tried; the status is that of the first failure."""
+    alloc = (abi.Call.MEM_ALLOC, *ALLOC)
+    calls = [(abi.Call.MEM_FREE, 0xDEAD), alloc, (0x7777,), alloc]
+    for slot, (number, *fields) in enumerate(calls):
+        guest.write(slot, number, *fields)
+    before = guest.vm.counters
+    guest.device.write_register(abi.Register.EXECUTE, abi.encode_execute(0, len(calls), go_on=True))
+    statuses = [abi.unpack_reply(guest.slots, slot).status for slot in range(len(calls))]
+    assert statuses == [Status.INVALID_HANDLE, Status.OK, Status.INVALID_VALUE, Status.OK]
+    assert guest.device.read_register(abi.Register.STATUS) == Status.INVALID_HANDLE
+    after = guest.vm.counters
+    assert (after.hypercalls - before.hypercalls, after.calls - before.calls) == (1, 2)
+    assert after.buffers - before.buffers == 2

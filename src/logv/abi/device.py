@@ -52,3 +52,11 @@ class VirtualDevice(Protocol):
     def write_register(self, offset: int, value: int) -> None:
         """Write a BAR0 register; ignored where there is none that can be written."""
         ...
+
+    def post_register(self, offset: int, value: int) -> None:
+        """Write a BAR0 register without waiting until the device has acted on it."""
+        ...
+
+    def finish_posted(self) -> None:
+        """Wait until the device has acted on what was posted. All other accesses wait as well."""
+        ...

@@ -36,11 +36,18 @@ class Register(IntEnum):
     """Write anything: wake the GPU, for a guest without the doorbell's eventfd."""
 
 
-def encode_execute(first: int, count: int) -> int:
-    """Return the EXECUTE value for `count` slots from slot `first` on: 15:0 first, 31:16 count."""
-    return count << 16 | first
+EXECUTE_GO_ON = 1 << 31
+"""In an EXECUTE value: a call that fails does not end the run."""
 
 
-def decode_execute(value: int) -> tuple[int, int]:
-    """Return (first slot, number of slots) of an EXECUTE value."""
-    return value & 0xFFFF, value >> 16
+def encode_execute(first: int, count: int, *, go_on: bool = False) -> int:
+    """Return the EXECUTE value for `count` slots from slot `first` on.
+
+    Bits 15:0 are the first slot, 30:16 the number of slots, 31 ``EXECUTE_GO_ON``.
+    """
+    return (EXECUTE_GO_ON if go_on else 0) | count << 16 | first
+
+
+def decode_execute(value: int) -> tuple[int, int, bool]:
+    """Return first slot, number of slots, and whether to go on after a failure, of an EXECUTE value."""
+    return value & 0xFFFF, value >> 16 & 0x7FFF, bool(value & EXECUTE_GO_ON)

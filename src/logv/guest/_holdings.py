@@ -1,5 +1,7 @@
 """What one process of a VM holds: the guest driver keeps the VM's processes apart with these tables."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from logv import abi
@@ -72,6 +74,9 @@ class Holdings:
         self.memories: OwnedObjects[memoryview | None] = OwnedObjects("buffer object")
         self.vspaces: OwnedObjects[None] = OwnedObjects("address space")
         self.channels: OwnedObjects[None] = OwnedObjects("channel")
+        # Which buffer object is mapped at each address of an address space, and how often each is.
+        self._mappings: dict[tuple[int, int], int] = {}
+        self._times_mapped: Counter[int] = Counter()
 
     def take_memory(self, fields: tuple[int, ...], domain: Domain) -> Memory:
         """Take in a buffer object."""
@@ -104,6 +109,46 @@ class Holdings:
             driver.doorbell_fd,
         )
 
+    def take_mapping(self, vspace: int, memory: int, fields: tuple[int, ...]) -> int:
+        """Take in a mapping; return its address."""
+        address = abi.read_fields(abi.VspaceMapReply, fields).address
+        self._mappings[vspace, address] = memory
+        self._times_mapped[memory] += 1
+        return address
+
+    def drop_mapping(self, vspace: int, address: int) -> None:
+        """Forget a mapping."""
+        memory = self._mappings.pop((vspace, address))
+        self._times_mapped[memory] -= 1
+
+    def drop_vspace(self, vspace: int) -> None:
+        """Forget an address space and its mappings."""
+        self.vspaces.remove(vspace)
+        for key in [key for key in self._mappings if key[0] == vspace]:
+            self.drop_mapping(*key)
+
+    def drop_memory(self, memory: int) -> None:
+        """Forget a buffer object."""
+        self.memories.remove(memory)
+        del self._times_mapped[memory]
+
+    def surely_succeed(self, requests: Sequence[abi.Request]) -> bool:
+        """Say whether these calls, in this order, can only succeed: unmappings, and what they set free."""
+        unmapped: Counter[int] = Counter()
+        seen: set[abi.Request] = set()
+        for request in requests:
+            match request:
+                case abi.VspaceUnmap(vspace=vspace, address=address) if (vspace, address) in self._mappings:
+                    unmapped[self._mappings[vspace, address]] += 1
+                case abi.MemFree(memory=memory) if self._times_mapped[memory] == unmapped[memory]:
+                    pass
+                case _:
+                    return False
+            if request in seen:
+                return False
+            seen.add(request)
+        return True
+
     def give_up(self) -> list[abi.Request]:
         """Forget everything; return the calls that free it, from the top down."""
         frees: list[abi.Request] = [
@@ -114,4 +159,6 @@ class Holdings:
         self.channels.clear()
         self.vspaces.clear()
         self.memories.clear()
+        self._mappings.clear()
+        self._times_mapped.clear()
         return frees

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from logv.guest.process import Process
 
 # These cannot be taken back, so they come last: until then, every call can be undone.
+# An application need not wait for these, where they cannot fail.
+_POSTED = frozenset({abi.VspaceUnmap, abi.MemFree})
 _FOR_GOOD = frozenset({abi.ObjEngNew, abi.FifoInitIb, abi.VspaceUnmap, abi.MemFree})
 _REFERABLE = {
     request: [position for position, name in enumerate(request._fields) if name in abi.REFERABLE]
@@ -102,26 +104,27 @@ class GuestBatch:
         flags = abi.VSPACE_MAP_WRITABLE if writable else 0
         if size is None:
             size, flags = 0, flags | abi.VSPACE_MAP_TO_END
+        space, handle = self._vspace(vspace), self._memory(memory)
         return self._record(
             abi.VspaceMap(
-                self._vspace(vspace),
-                self._memory(memory),
-                word(offset, "the offset in bytes"),
-                word(size, "the size in bytes"),
-                flags,
+                space, handle, word(offset, "the offset in bytes"), word(size, "the size in bytes"), flags
             ),
-            lambda fields: fields[0],
+            lambda fields: self._holdings.take_mapping(
+                self._resolve(space, {}), self._resolve(handle, {}), fields
+            ),
         )
 
     def vspace_unmap(self, vspace: int, address: int) -> Pending[None]:
         """See :meth:`Process.vspace_unmap`."""
-        request = abi.VspaceUnmap(self._vspace(vspace), word(address, "the address"))
-        return self._record(request, _nothing)
+        space, where = self._vspace(vspace), word(address, "the address")
+        return self._record(
+            abi.VspaceUnmap(space, where), lambda _: self._holdings.drop_mapping(space, where)
+        )
 
     def mem_free(self, memory: int) -> Pending[None]:
         """See :meth:`Process.mem_free`."""
         handle = self._memory(memory)
-        return self._record(abi.MemFree(handle), lambda _: self._holdings.memories.remove(handle))
+        return self._record(abi.MemFree(handle), lambda _: self._holdings.drop_memory(handle))
 
     def chan_new(self, vspace: int | Pending[int]) -> Pending[Channel]:
         """See :meth:`Process.chan_new`."""
@@ -181,6 +184,13 @@ class GuestBatch:
         done: list[_Call] = []
         with self._process.lock:
             slots = self._process.ready()
+            if all(type(call.request) in _POSTED for call in calls):
+                requests = [call.request for call in calls]
+                if self._holdings.surely_succeed(requests):
+                    slots.run_all(requests)
+                    results = [call.finish(()) for call in calls]
+                    self._settle(results)
+                    return
             order = sorted(calls, key=_comes_last)
             # Mostly all fit into one run in the order they came: then an index is its slot's number.
             as_recorded = order == calls and len(calls) <= abi.SLOT_COUNT
@@ -206,7 +216,10 @@ class GuestBatch:
                         call.finish(call.fields)
                 raise
             results = [call.finish(call.fields) for call in calls]
-        for call, result in zip(calls, results, strict=True):
+        self._settle(results)
+
+    def _settle(self, results: list[object]) -> None:
+        for call, result in zip(self._calls, results, strict=True):
             call.pending.resolve(result)
 
     def _place(self, request: abi.Request, numbers: dict[int, int]) -> abi.Request:

@@ -58,7 +58,7 @@ class Process:
             slots = self.ready()
             self._holdings.memories.check(memory)
             slots.call(abi.MemFree(memory))
-            self._holdings.memories.remove(memory)
+            self._holdings.drop_memory(memory)
 
     def mem_map(self, memory: int) -> memoryview:
         """Return the buffer object's bytes; only the first time takes a hypercall."""
@@ -83,7 +83,7 @@ class Process:
             slots = self.ready()
             self._holdings.vspaces.check(vspace)
             slots.call(abi.VspaceFree(vspace))
-            self._holdings.vspaces.remove(vspace)
+            self._holdings.drop_vspace(vspace)
 
     def vspace_map(
         self,
@@ -106,6 +106,7 @@ class Process:
             slots = self.ready()
             self._holdings.vspaces.check(vspace)
             slots.call(abi.VspaceUnmap(vspace, where))
+            self._holdings.drop_mapping(vspace, where)
 
     def chan_new(self, vspace: int) -> Channel:
         """Make a channel in an address space; see ``uapi.Driver``."""

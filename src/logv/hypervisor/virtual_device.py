@@ -138,6 +138,13 @@ class VirtualDevice:
             elif offset == abi.Register.DOORBELL:
                 self._port.ring()
 
+    def post_register(self, offset: int, value: int) -> None:
+        """Write a register; in one process there is nothing to be gained by not waiting."""
+        self.write_register(offset, value)
+
+    def finish_posted(self) -> None:
+        """Do nothing: nothing is ever under way."""
+
     def reset(self) -> None:
         """Return everything that the VM holds. Counters go on."""
         with self._lock:
@@ -168,36 +175,38 @@ class VirtualDevice:
         else:
             self._status = Status.OK
 
-    def _execute(self, first: int, count: int) -> Status:
-        """Carry out a run of slots up to the first that fails; return that one's status, or OK."""
+    def _execute(self, first: int, count: int, go_on: bool) -> Status:
+        """Carry out a run of slots, up to the first that fails or all; return that one's status, or OK."""
         # The prototype of 2013 trusted the offset of a slot, and read behind the last one.
         if not count or first + count > abi.SLOT_COUNT:
             return Status.INVALID_VALUE
         # All of the run at once, once: from here on the slots are write-only.
         copy = self._slots.copy(first, count)
         done: dict[int, tuple[int, int]] = {}
+        first_failure = Status.OK
         for slot, (number, *fields) in enumerate(abi.unpack_requests(copy), first):
             try:
                 values = _parse(number, fields, done)
                 result = self._handlers[number](*values)
             except LogvError as error:
-                return self._stop(slot, first + count, error.status, str(error))
+                status, message = error.status, str(error)
             except Exception:
                 # A fault of ours reaches the guest as a status only, and ends nobody else's VM.
                 _log.exception("a hypercall of VM %s failed", self._name)
-                return self._stop(slot, first + count, Status.INTERNAL, "the hypervisor failed; see its log")
-            self._slots.succeed(slot, result)
-            self.calls += 1
-            if result:
-                done[slot] = number, result[0]
-        return Status.OK
-
-    def _stop(self, slot: int, end: int, status: Status, message: str) -> Status:
-        """End a run at the slot that failed."""
-        self._slots.fail(slot, status, message)
-        for late in range(slot + 1, end):
-            self._slots.fail(late, Status.ABORTED, "not tried, because a call before it failed")
-        return status
+                status, message = Status.INTERNAL, "the hypervisor failed; see its log"
+            else:
+                self._slots.succeed(slot, result)
+                self.calls += 1
+                if result:
+                    done[slot] = number, result[0]
+                continue
+            self._slots.fail(slot, status, message)
+            first_failure = first_failure or status
+            if not go_on:
+                for late in range(slot + 1, first + count):
+                    self._slots.fail(late, Status.ABORTED, "not tried, because a call before it failed")
+                break
+        return first_failure
 
 
 def _parse(number: int, fields: list[int], done: dict[int, tuple[int, int]]) -> list[int]:

@@ -7,6 +7,8 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from logv.errors import BusyError, ClosedError, NotSupportedError
@@ -61,6 +63,8 @@ class Client:
         self._lock = threading.Lock()
         self._next_id = 0
         self._closed = False
+        # The message id of a command whose reply nobody has waited for yet.
+        self._posted: int | None = None
         deadline = time.monotonic() + timeout_s
         while True:
             self._channel = MessageSocket(_connect(self.path))
@@ -132,6 +136,18 @@ class Client:
         with fds:
             return
 
+    def post_region(self, index: int, offset: int, data: bytes) -> None:
+        """Write to a region by message, and go on; the next command waits until the device has acted."""
+        payload = messages.REGION_ACCESS.pack(offset, index, len(data)) + data
+        with self._lock, self._connected():
+            self._collect()
+            self._posted = self._send(hw.VFIO_USER_REGION_WRITE, payload)
+
+    def finish_posted(self) -> None:
+        """Wait until the device has acted on what was posted."""
+        with self._lock, self._connected():
+            self._collect()
+
     def call(self, command: int, payload: bytes) -> tuple[bytes, Fds]:
         """Send a command; return the reply's payload and descriptors.
 
@@ -142,10 +158,8 @@ class Client:
         ProtocolError
             The server refused.
         """
-        try:
+        with self._connected():
             return self._exchange(command, payload)
-        except DisconnectedError as error:
-            raise ClosedError(f"{self.path}: the daemon is gone, or has closed the VM ({error})") from None
 
     def close(self) -> None:
         """Disconnect: the server takes back what this client holds. Closing twice is harmless."""
@@ -155,12 +169,34 @@ class Client:
             self._closed = True
             self._channel.close()
 
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Turn the end of the connection into the error that users see."""
+        try:
+            yield
+        except DisconnectedError as error:
+            raise ClosedError(f"{self.path}: the daemon is gone, or has closed the VM ({error})") from None
+
     def _exchange(self, command: int, payload: bytes) -> tuple[bytes, Fds]:
         with self._lock:
-            self._next_id = message_id = (self._next_id + 1) & 0xFFFF
-            self._channel.send(messages.pack_command(message_id, command, payload))
-            self._channel.spin(REPLY_SPIN_NS)
-            header, reply, fds = self._channel.receive(_MOST_REPLIES)
+            self._collect()
+            return self._receive(command, self._send(command, payload))
+
+    def _send(self, command: int, payload: bytes) -> int:
+        """Send a command, and return its message id."""
+        self._next_id = message_id = (self._next_id + 1) & 0xFFFF
+        self._channel.send(messages.pack_command(message_id, command, payload))
+        return message_id
+
+    def _collect(self) -> None:
+        """Take the reply to what was posted."""
+        if self._posted is not None:
+            posted, self._posted = self._posted, None
+            self._receive(hw.VFIO_USER_REGION_WRITE, posted)
+
+    def _receive(self, command: int, message_id: int) -> tuple[bytes, Fds]:
+        self._channel.spin(REPLY_SPIN_NS)
+        header, reply, fds = self._channel.receive(_MOST_REPLIES)
         if (header.message_id, header.command) != (message_id, command):
             # Also after a caller was interrupted while it waited: whose reply comes next is unknown.
             fds.close()

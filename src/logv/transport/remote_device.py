@@ -58,6 +58,16 @@ class RemoteDevice:
         with suppress(ClosedError):
             self._client.write_region(0, offset, _REGISTER.pack(value))
 
+    def post_register(self, offset: int, value: int) -> None:
+        """Write a register without waiting for the daemon; ignored without one."""
+        with suppress(ClosedError):
+            self._client.post_region(0, offset, _REGISTER.pack(value))
+
+    def finish_posted(self) -> None:
+        """Wait until the daemon has acted on what was posted."""
+        with suppress(ClosedError):
+            self._client.finish_posted()
+
     def close(self) -> None:
         """Give up the descriptors; mappings of the regions stay."""
         for region in self._regions.values():
