@@ -16,4 +16,4 @@ cdef void forget_programs(VSpace *space) noexcept nogil
 
 cdef void install_guard() noexcept nogil
 cdef void enter_engine_thread() noexcept nogil
-cdef void interrupt_kernel(Gpu *gpu) noexcept nogil
+cdef void interrupt_kernel(Gpu *gpu, uint64_t run) noexcept nogil

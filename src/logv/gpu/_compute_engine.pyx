@@ -27,7 +27,7 @@ cdef extern from "_guard.h" nogil:
     void logv_guard_install()
     void logv_guard_thread()
     int logv_guarded_run(logv_kernel_t, const uint8_t *, uint8_t *, uint8_t *, uint8_t *, const uint32_t *,
-                         uint64_t, uint64_t)
+                         uint64_t, uint64_t, uint64_t, const uint64_t *)
     size_t logv_guard_fault_address()
     int logv_guard_fault_write()
     void logv_guard_interrupt(pid_t)
@@ -50,7 +50,9 @@ cdef void enter_engine_thread() noexcept nogil:
     logv_guard_thread()
 
 
-cdef void interrupt_kernel(Gpu *gpu) noexcept nogil:
+cdef void interrupt_kernel(Gpu *gpu, uint64_t run) noexcept nogil:
+    # Says which run is meant: the signal may arrive when another channel's is under way.
+    store_release64(&gpu.abort_run, run)
     logv_guard_interrupt(gpu.engine_tid)
 
 
@@ -222,7 +224,7 @@ cdef int launch_step(Gpu *gpu, Channel *channel, uint64_t deadline_ns) noexcept 
     cdef VSpace *space = &gpu.vspaces[channel.vspace]
     cdef Program *program = &launch.program
     cdef Program *slot
-    cdef uint64_t begin, count, started, now, cost
+    cdef uint64_t begin, count, started, now, run, cost
     cdef uint8_t *aperture = space.aperture
     cdef int outcome, step
     if launch.active == LAUNCH_WAITS:
@@ -240,9 +242,12 @@ cdef int launch_step(Gpu *gpu, Channel *channel, uint64_t deadline_ns) noexcept 
         count = RANGE_NS // cost if cost else 1
         count = max(<uint64_t> 1, min(count, launch.blocks - begin))
         started = now_ns()
+        run = gpu.run + 1
+        store_release64(&gpu.run, run)
         store_release64(&gpu.kernel_start_ns, started)
         outcome = logv_guarded_run(<logv_kernel_t> program.code, gpu.parameter_arena, aperture,
-                                   gpu.shared_arena, gpu.scratch_arena, launch.grid, begin, begin + count)
+                                   gpu.shared_arena, gpu.scratch_arena, launch.grid, begin, begin + count,
+                                   run, &gpu.abort_run)
         store_release64(&gpu.kernel_start_ns, 0)
         now = now_ns()
         if outcome != LOGV_RAN:

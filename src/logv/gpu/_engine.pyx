@@ -362,18 +362,20 @@ cdef class Engine:
 
     cdef void _let_go(self, int64_t index) noexcept:
         """Wait until the engine does not run channel `index`; interrupt its kernel if it lasts."""
-        cdef uint64_t waited = 0
+        cdef uint64_t waited = 0, run
         with nogil:
             store_release32(&self.gpu.channels[index].stopping, 1)
             while True:
                 lock_gpu(&self.gpu)
                 if self.gpu.current != index:
                     break
+                # While the channel has its turn, this is a run of its own, or one that has ended.
+                run = load_acquire64(&self.gpu.run)
                 pthread_mutex_unlock(&self.gpu.lock)
+                if waited >= STOP_GRACE_US:
+                    interrupt_kernel(&self.gpu, run)
                 usleep(STOP_POLL_US)
                 waited += STOP_POLL_US
-                if waited >= STOP_GRACE_US:
-                    interrupt_kernel(&self.gpu)
             pthread_mutex_unlock(&self.gpu.lock)
 
     def stop_channel(self, uint32_t index):
@@ -462,9 +464,11 @@ cdef class Engine:
         return (index, serial), (vspace, generation), address, (block[0], block[1], block[2]), text
 
     cdef void _watch(self) noexcept nogil:
+        # In this order: a run that begins in between has a start of its own, which is recent.
+        cdef uint64_t run = load_acquire64(&self.gpu.run)
         cdef uint64_t started = load_acquire64(&self.gpu.kernel_start_ns)
         if started and now_ns() - started > self.gpu.watchdog_ns:
-            interrupt_kernel(&self.gpu)
+            interrupt_kernel(&self.gpu, run)
 
     cdef bytes _text(self, uint32_t vspace, uint32_t generation, uint64_t address):
         cdef VSpace *space = &self.gpu.vspaces[vspace]

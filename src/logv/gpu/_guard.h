@@ -26,6 +26,8 @@ typedef int32_t (*logv_kernel_t)(const uint8_t *, uint8_t *, uint8_t *, uint8_t 
 struct logv_guard {
     sigjmp_buf resume;
     volatile sig_atomic_t armed;
+    uint64_t run;              /* which run is armed; no number comes twice */
+    const uint64_t *abort_run; /* the run that is to end, if it has not yet */
     uintptr_t fault_address;
     int fault_write;
 };
@@ -62,16 +64,20 @@ static int logv_fault_is_write(const ucontext_t *context)
 static void logv_on_signal(int signal, siginfo_t *info, void *context)
 {
     struct logv_guard *guard = &logv_guard_state;
+    if (signal == LOGV_ABORT_SIGNAL) {
+        /* It may arrive late, when the run that it was for has ended and somebody else's has begun. */
+        if (guard->armed && __atomic_load_n(guard->abort_run, __ATOMIC_ACQUIRE) == guard->run) {
+            guard->armed = 0;
+            siglongjmp(guard->resume, LOGV_INTERRUPTED);
+        }
+        return;
+    }
     if (guard->armed) {
         guard->armed = 0;
-        if (signal == LOGV_ABORT_SIGNAL)
-            siglongjmp(guard->resume, LOGV_INTERRUPTED);
         guard->fault_address = (uintptr_t)info->si_addr;
         guard->fault_write = logv_fault_is_write((const ucontext_t *)context);
         siglongjmp(guard->resume, LOGV_FAULTED);
     }
-    if (signal == LOGV_ABORT_SIGNAL)
-        return; /* the kernel had ended already */
     /* Not a kernel's doing: whoever had the signal before us gets it. */
     struct sigaction *previous = &logv_previous[signal];
     if (previous->sa_flags & SA_SIGINFO) {
@@ -119,11 +125,15 @@ static void logv_guard_thread(void)
 static int __attribute__((noinline)) logv_guarded_run(logv_kernel_t kernel, const uint8_t *params,
                                                       uint8_t *global_base, uint8_t *shared,
                                                       uint8_t *scratch, const uint32_t *grid,
-                                                      uint64_t begin, uint64_t end)
+                                                      uint64_t begin, uint64_t end, uint64_t run,
+                                                      const uint64_t *abort_run)
 {
     struct logv_guard *guard = &logv_guard_state;
     int outcome = sigsetjmp(guard->resume, 0);
     if (outcome == 0) {
+        guard->run = run;
+        guard->abort_run = abort_run;
+        __asm__ volatile("" ::: "memory"); /* both before armed */
         guard->armed = 1;
         __asm__ volatile("" ::: "memory"); /* armed before the first access of the kernel */
         outcome = kernel(params, global_base, shared, scratch, grid, begin, end) ? LOGV_TRAPPED : LOGV_RAN;

@@ -149,6 +149,8 @@ cdef struct Gpu:
     pid_t engine_tid
     int64_t current             # channel being run, -1 none
     uint64_t kernel_start_ns    # 0: no kernel is running
+    uint64_t run                # counts the runs of kernels; the one under way, or the last
+    uint64_t abort_run          # the run that is to be interrupted
     uint64_t watchdog_ns
     uint64_t timeslice_ns
     uint32_t runlist[_hw.MAX_CHANNELS]
