@@ -9,11 +9,11 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import pytest
 
-from logv.compare import compare as comparison
 from logv.compare.compare import Report, Row, Target, compare
 from logv.compare.cpus import ENGINE_THREAD, own_cpus
 from logv.compare.paired import PairedResult, Verdict, estimate
 from logv.compare.report import summary, to_json, to_table
+from logv.compare.schedule import FIRST_ROUNDS
 from logv.errors import GpuFaultError, InvalidValueError
 from logv.machine import Machine
 from logv.runtime import Device
@@ -64,13 +64,13 @@ class FakeDevice:
 class FakeWorkload(Workload):
     """Takes 10 ms to set up and 40 ms to run, times the device's slowdown, give or take `noise`."""
 
-    summary: ClassVar[str] = "nothing"
+    summary: str = "nothing"
     kernels: ClassVar[tuple[str, ...]] = ()
-    input: ClassVar[str] = "nothing"
+    input: str = "nothing"
 
     def __init__(self, name: str = "fake", *, noise: float = 0.0, calls_in_run: int = 0) -> None:
         super().__init__()
-        self.name = name  # type: ignore[misc]  # one class stands for many workloads here
+        self.name = name
         self.noise = noise
         self.calls_in_run = calls_in_run
         self.wrong_from = 10**9
@@ -161,21 +161,21 @@ def test_slow_device_fails() -> None:
     """10 % more than natively fails, as soon as the first look."""
     report, _ = run([FakeWorkload(noise=0.01)], 1.10)
     assert report.verdict is Verdict.FAIL
-    assert report.rows[0].whole.pairs == comparison.FIRST_ROUNDS
+    assert report.rows[0].whole.pairs == FIRST_ROUNDS
 
 
 def test_open_gate_takes_more_pairs_up_to_the_budget() -> None:
     """A ratio that falls on both sides of the bar is measured until the time is over, and stays open."""
     report, world = run([FakeWorkload()], 0.9, 1.2)
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert report.rows[0].whole.pairs > comparison.FIRST_ROUNDS
+    assert report.rows[0].whole.pairs > FIRST_ROUNDS
     assert world.now / 1e9 < 120
 
 
 def test_decided_workloads_pause() -> None:
     """Only the workload whose gate is open goes on."""
     clear, noisy = run([FakeWorkload("clear"), FakeWorkload("noisy", noise=0.5)], 1.0)[0].rows
-    assert clear.whole.pairs == comparison.FIRST_ROUNDS
+    assert clear.whole.pairs == FIRST_ROUNDS
     assert noisy.whole.pairs > clear.whole.pairs
 
 

@@ -9,7 +9,7 @@ import pytest
 from logv.compare.compare import Target, machine_targets
 from logv.errors import InvalidValueError, LogvError, OutOfMemoryError
 from logv.machine import Machine
-from logv.workloads import WORKLOADS, Workload, create
+from logv.workloads import SHORT_WORKLOADS, WORKLOADS, Sync, Workload, create
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,10 @@ def targets(machine: Machine) -> dict[str, Target]:
     return dict(zip(("native", "logv"), machine_targets([machine], "512MiB"), strict=True))
 
 
-@pytest.fixture(scope="module", params=list(WORKLOADS))
+@pytest.fixture(scope="module", params=[*WORKLOADS, *SHORT_WORKLOADS, "sync"])
 def workload(request: pytest.FixtureRequest) -> Workload:
     """Return a workload whose reference is computed."""
-    made = create(request.param)
+    made = Sync(20) if request.param == "sync" else create(request.param)
     made.prepare()
     return made
 
@@ -91,17 +91,31 @@ def test_phases_out_of_order_are_refused(targets: dict[str, Target]) -> None:
             saxpy._stream.sync()
 
 
+@pytest.mark.parametrize("impossible", [{"length_us": 0}, {"length_us": 1, "launches": 0}], ids=str)
+def test_sync_without_work_is_refused(impossible: dict[str, int]) -> None:
+    """A kernel without rounds, or one that nobody launches, would measure nothing."""
+    with pytest.raises(InvalidValueError):
+        Sync(**impossible)
+
+
+def test_sync_launches_for_about_as_long_whatever_the_kernel() -> None:
+    """Short kernels are launched often, long ones a few times at least."""
+    assert Sync(20, 10.0).rounds == 200
+    assert Sync(20).launches > Sync(1000).launches > Sync(100_000).launches > 1
+
+
 def test_unknown_workload_lists_those_there_are() -> None:
     """The error names every workload."""
     with pytest.raises(InvalidValueError) as caught:
         create("bitcoin")
-    assert all(name in str(caught.value) for name in WORKLOADS)
+    assert all(name in str(caught.value) for name in WORKLOADS | SHORT_WORKLOADS)
 
 
 def test_every_workload_names_its_kernels() -> None:
     """Each kernel's name is an entry of the PTX beside it, and no entry is forgotten."""
-    for name, kind in WORKLOADS.items():
-        source = resources.files("logv.workloads").joinpath(f"{name}.ptx")
+    kinds: dict[str, type[Workload]] = {**WORKLOADS, **SHORT_WORKLOADS, "sync": Sync}
+    for name, kind in kinds.items():
+        source = resources.files("logv.workloads").joinpath(f"{kind.source or name}.ptx")
         text = source.read_text(encoding="ascii") if kind.kernels else ""
         assert sorted(kind.kernels) == sorted(
             line.split()[2].rstrip("(") for line in text.splitlines() if line.startswith(".visible .entry")

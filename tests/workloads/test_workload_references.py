@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from logv.errors import NotSupportedError
 from logv.workloads.pictures import gray, picture
 from logv.workloads.pyramid import blur, edges
-from logv.workloads.srad import RATE, STEPS, diffused, with_ghosts
+from logv.workloads.srad import RATE, diffused, with_ghosts
 from logv.workloads.stereo import DISPARITIES, RADIUS, UNKNOWN, agreed, best_shifts
+from logv.workloads.sync import INCREMENT, MULTIPLIER, churned
 
 
 def clamped(image: NDArray[np.uint8], y: int, x: int) -> int:
@@ -87,7 +88,7 @@ def test_diffusion_against_loops() -> None:
     height, width = 4, 5
     image = 1 + np.random.default_rng(4).random((height, width))
     expected = image.copy()
-    for _ in range(STEPS):
+    for _ in range(12):
         q0 = expected.var() / expected.mean() ** 2
         ghosts = np.pad(expected, 1, mode="edge")
         slopes = np.empty((height, width, 4))
@@ -105,14 +106,14 @@ def test_diffusion_against_loops() -> None:
         east = np.hstack([c[:, 1:], c[:, -1:]])
         weights = np.stack([c, south, c, east], axis=2)
         expected += RATE / 4 * (weights * slopes).sum(axis=2)
-    result = diffused(with_ghosts(image).astype(np.float32))
+    result = diffused(with_ghosts(image).astype(np.float32), 12)
     assert result[1:-1, 1:-1] == pytest.approx(expected, rel=1e-5)
 
 
 def test_diffusion_smooths() -> None:
     """Speckle on a plain ground loses variance and keeps its mean."""
     speckled = 1 + 0.1 * np.random.default_rng(5).random((16, 16))
-    smooth = diffused(with_ghosts(speckled).astype(np.float32))[1:-1, 1:-1]
+    smooth = diffused(with_ghosts(speckled).astype(np.float32), 48)[1:-1, 1:-1]
     assert smooth.var() < speckled.var() / 10
     assert smooth.mean() == pytest.approx(speckled.mean(), rel=0.01)
 
@@ -135,3 +136,11 @@ def test_pictures_have_the_sizes_the_workloads_say() -> None:
     assert [image.shape for image in picture("stereo_motorcycle")[:2]] == [(500, 741, 3)] * 2
     assert picture("retina")[0].shape == (1411, 1411, 3)
     assert picture("hubble_deep_field")[0].shape == (872, 1000, 3)
+
+
+def test_churned_against_a_loop() -> None:
+    """So many steps at once are what as many single steps make."""
+    stepped = numbers = np.random.default_rng(6).integers(0, 1 << 32, 5, dtype=np.uint32)
+    for rounds in range(70):
+        assert np.array_equal(churned(numbers, rounds), stepped)
+        stepped = stepped * np.uint32(MULTIPLIER) + np.uint32(INCREMENT)

@@ -1,14 +1,17 @@
 """Runs applications natively and through LoGV in pairs, until it is clear what virtualization costs."""
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
-from logv.compare.paired import MIN_PAIRS, PairedResult, Pairing, Verdict, estimate, geometric_mean
+from logv.compare.application import run_application
+from logv.compare.contest import Contest, Runner
+from logv.compare.paired import PairedResult, Pairing, Verdict, geometric_mean, worst
+from logv.compare.schedule import Clock, Progress, play_rounds
 from logv.errors import InvalidValueError
 from logv.machine import Machine
 from logv.runtime import Device
@@ -23,21 +26,8 @@ GEOMEAN_BAR = 1.01
 BUDGET_S = 105.0
 """No round starts later than this, so that the command ends within two minutes."""
 
-FIRST_ROUNDS = 20
-"""Rounds before the gates are looked at for the first time."""
-
 MOST_ROUNDS = 400
 """Rounds after which an open gate stays open."""
-
-MOST_TURNS = 4
-"""The most pairs that one workload takes in a round."""
-
-ROUNDS_BETWEEN_LOOKS = 1.25
-"""Each look at the gates waits for so many times the rounds of the last: looking after every round
-would give a lucky bound more chances than its 5 %."""
-
-Progress = Callable[[float, str], None]
-"""Told how much is done, 0 to 1, and what is next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +77,22 @@ class Row:
     hypercalls: int
     hypercalls_in_run: int
 
+    @classmethod
+    def of(cls, contest: Contest) -> Self:
+        """Return what the contest's pairs so far come to."""
+        measured = contest.measured()
+        return cls(
+            name=contest.workload.name,
+            input=contest.workload.input,
+            right=measured.right,
+            native_ms=measured.native_ms,
+            logv_ms=measured.ms,
+            whole=measured.whole,
+            run=measured.run,
+            hypercalls=measured.hypercalls,
+            hypercalls_in_run=measured.hypercalls_in_run,
+        )
+
     @property
     def verdict(self) -> Verdict:
         """Whether the application costs at most ``BAR`` and runs without hypercalls."""
@@ -125,101 +131,7 @@ class Report:
         verdicts = [row.verdict for row in self.rows]
         if self.complete:
             verdicts.append(self.geomean.judge(GEOMEAN_BAR))
-        for worst in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-            if worst in verdicts:
-                return worst
-        return Verdict.PASS
-
-
-class _Contest:
-    """One workload, natively against LoGV."""
-
-    def __init__(
-        self,
-        workload: Workload,
-        native: Target,
-        virtual: Target,
-        rng: np.random.Generator,
-        clock: Callable[[], int],
-    ) -> None:
-        self.workload = workload
-        self.right = True
-        self.turns = 1
-        self._native = native
-        self._virtual = virtual
-        self._rng = rng
-        self._clock = clock
-        self._pairing = Pairing(self._time_virtual, self.time_native, rng)
-        self._run_logs: list[float] = []
-        self._run_ns: dict[int, int] = {}
-        self._hypercalls = 0
-        self._hypercalls_in_run = 0
-
-    def warm_up(self) -> None:
-        """Run in each mode and place, so that no pair pays for compiling a kernel or for cold memory."""
-        self.workload.prepare()
-        for _ in range(self._native.places):
-            self.time_native()
-        for _ in range(self._virtual.places):
-            self._time_virtual()
-
-    def take(self) -> None:
-        """Take one pair."""
-        self._pairing.take(1)
-        self._run_logs.append(math.log(self._run_ns[id(self._virtual)] / self._run_ns[id(self._native)]))
-
-    def time_native(self) -> float:
-        """Run the application natively and return its time in nanoseconds."""
-        return self._time(self._native)[0]
-
-    def noise(self) -> float:
-        """Return the deviation of the pairs' logarithms, over the square root of a pair's time."""
-        logs = self._pairing.result().log_ratios
-        # Robust, as the median is: 1.4826 times the median deviation is the deviation of normal noise.
-        deviation = 1.4826 * float(np.median(np.abs(logs - np.median(logs))))
-        return deviation / math.sqrt(sum(self._pairing.median_times()))
-
-    def row(self) -> Row:
-        """Return what the pairs so far come to."""
-        logv_ns, native_ns = self._pairing.median_times()
-        return Row(
-            name=self.workload.name,
-            input=self.workload.input,
-            right=self.right,
-            native_ms=native_ns / 1e6,
-            logv_ms=logv_ns / 1e6,
-            whole=self._pairing.result(),
-            run=estimate(self._run_logs, self._rng),
-            hypercalls=self._hypercalls,
-            hypercalls_in_run=self._hypercalls_in_run,
-        )
-
-    def _time_virtual(self) -> float:
-        whole_ns, hypercalls, hypercalls_in_run = self._time(self._virtual)
-        self._hypercalls = max(self._hypercalls, hypercalls)
-        self._hypercalls_in_run = max(self._hypercalls_in_run, hypercalls_in_run)
-        return whole_ns
-
-    def _time(self, target: Target) -> tuple[float, int, int]:
-        """Run the application; return its nanoseconds and hypercalls, in all and in the run phase."""
-        workload, clock, hypercalls = self.workload, self._clock, target.hypercalls
-        workload.poison()
-        calls_before = hypercalls()
-        start = clock()
-        with target.open() as device:
-            try:
-                workload.setup(device)
-                calls_at_run = hypercalls()
-                run_start = clock()
-                workload.run()
-                run_end = clock()
-                calls_in_run = hypercalls() - calls_at_run
-            finally:
-                workload.close()
-        end = clock()
-        self._run_ns[id(target)] = run_end - run_start
-        self.right = workload.check() and self.right
-        return end - start, hypercalls() - calls_before, calls_in_run
+        return worst(verdicts)
 
 
 def compare(
@@ -230,7 +142,7 @@ def compare(
     pairs: int | None = None,
     progress: Progress = lambda done, what: None,
     rng: np.random.Generator | None = None,
-    clock: Callable[[], int] = time.perf_counter_ns,
+    clock: Clock = time.perf_counter_ns,
 ) -> Report:
     """Compare applications on two targets.
 
@@ -270,11 +182,16 @@ def compare(
 
     rng = rng if rng is not None else np.random.default_rng()
     complete = set(names) >= set(WORKLOADS)
-    start = clock()
-    contests = [_Contest(workload, native, virtual, rng, clock) for workload in workloads]
+    deadline_ns = clock() + round(BUDGET_S * 1e9)
+    run_native, run_virtual = _runner(native, clock), _runner(virtual, clock)
+    contests = [Contest(workload, run_native, run_virtual, rng) for workload in workloads]
     for contest in contests:
         progress(0.0, f"{contest.workload.name}: reference and warm-up")
-        contest.warm_up()
+        contest.workload.prepare()
+        # In each place, so that no pair pays for compiling a kernel or for cold memory.
+        for target, run in ((native, run_native), (virtual, run_virtual)):
+            for _ in range(target.places):
+                run(contest.workload)
 
     controlled = contests[0]
 
@@ -282,51 +199,35 @@ def compare(
         return controlled.time_native()
 
     control = Pairing(time_controlled, time_controlled, rng)
-    most = pairs if pairs is not None else MOST_ROUNDS
-    next_look = FIRST_ROUNDS
-    active = contests
-    for rounds in range(most):
-        elapsed_s = (clock() - start) / 1e9
-        if pairs is None and elapsed_s > BUDGET_S and rounds >= MIN_PAIRS:
-            break
-        for index, contest in enumerate(active):
-            done = rounds + index / len(active)
-            fraction = done / most if pairs is not None else max(elapsed_s / BUDGET_S, done / most)
-            progress(min(fraction, 1.0), contest.workload.name)
-            for _ in range(contest.turns if pairs is None else 1):
-                contest.take()
-        controlled = contests[rounds % len(contests)]
+
+    def take_control(number: int) -> None:
+        nonlocal controlled
+        controlled = contests[number % len(contests)]
         control.take(1)
-        if not all(contest.right for contest in contests):
-            break
-        if pairs is None and rounds + 1 >= next_look:
-            next_look = math.ceil((rounds + 1) * ROUNDS_BETWEEN_LOOKS)
-            _share_time(contests)
-            active = _undecided(contests, complete, rng)
-            if not active:
-                break
+
+    play_rounds(
+        contests,
+        undecided=lambda: _undecided(contests, complete, rng),
+        after_round=take_control,
+        pairs=pairs,
+        most_rounds=MOST_ROUNDS,
+        deadline_ns=deadline_ns,
+        progress=progress,
+        clock=clock,
+    )
     progress(1.0, "done")
 
-    rows = tuple(contest.row() for contest in contests)
+    rows = tuple(Row.of(contest) for contest in contests)
     return Report(rows, control.result(), geometric_mean([row.whole for row in rows], rng), complete)
 
 
-def _share_time(contests: list[_Contest]) -> None:
-    """Give noisy contests more pairs a round.
-
-    A mean of several is known best, for a given time, if each gets pairs in proportion to its deviation
-    over the square root of what a pair costs (Neyman, 1934). Only the noise counts, never the ratio, so
-    the estimate stays unbiased.
-    """
-    weights = np.array([contest.noise() for contest in contests])
-    shares = np.clip(np.round(weights / max(np.median(weights), np.finfo(float).tiny)), 1, MOST_TURNS)
-    for contest, share in zip(contests, shares, strict=True):
-        contest.turns = int(share)
+def _runner(target: Target, clock: Clock) -> Runner:
+    return lambda workload: run_application(workload, target.open, target.hypercalls, clock)
 
 
-def _undecided(contests: list[_Contest], complete: bool, rng: np.random.Generator) -> list[_Contest]:
+def _undecided(contests: list[Contest], complete: bool, rng: np.random.Generator) -> list[Contest]:
     """Return the contests that need more pairs: all of them while the geometric mean does."""
-    rows = [contest.row() for contest in contests]
+    rows = [Row.of(contest) for contest in contests]
     mean = geometric_mean([row.whole for row in rows], rng)
     if complete and mean.judge(GEOMEAN_BAR) is Verdict.INCONCLUSIVE:
         return contests

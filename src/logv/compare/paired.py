@@ -8,7 +8,7 @@ the estimate: unlike a mean it does not move when a few pairs were disturbed.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from itertools import repeat
@@ -32,6 +32,15 @@ class Verdict(StrEnum):
     PASS = "pass"  # noqa: S105  (a verdict, not a password)
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return what several gates come to: pass if all passed, fail if one failed, else inconclusive."""
+    found = set(verdicts)
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        if verdict in found:
+            return verdict
+    return Verdict.PASS
 
 
 @dataclass(frozen=True, slots=True)

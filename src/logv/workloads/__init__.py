@@ -10,29 +10,35 @@ from logv.workloads.histogram import Histogram
 from logv.workloads.matmul import Matmul
 from logv.workloads.pyramid import Pyramid
 from logv.workloads.saxpy import Saxpy
+from logv.workloads.short import ShortCopy, ShortMatmul, ShortSaxpy, ShortSrad
 from logv.workloads.srad import Srad
 from logv.workloads.stereo import Stereo
+from logv.workloads.sync import Sync
 from logv.workloads.workload import Workload
 
-__all__ = ["WORKLOADS", "Workload", "create"]
+__all__ = ["SHORT_WORKLOADS", "WORKLOADS", "Sync", "Workload", "create"]
 
 WORKLOADS: dict[str, type[Workload]] = {
     kind.name: kind for kind in (Stereo, Srad, Pyramid, Matmul, Histogram, Saxpy, Copy, Allocate)
 }
-"""Every workload by its name, applications first."""
+"""The long ones by name, 80 to 170 ms, applications first."""
+
+SHORT_WORKLOADS: dict[str, type[Workload]] = {
+    kind.name: kind for kind in (ShortSrad, ShortMatmul, ShortSaxpy, ShortCopy)
+}
+"""The short ones by name, about 20 ms."""
 
 
 def create(name: str) -> Workload:
-    """Return a new workload.
+    """Return a new workload, long or short.
 
     Raises
     ------
     InvalidValueError
         There is none of this name; the message lists those that there are.
     """
+    kinds = WORKLOADS | SHORT_WORKLOADS
     try:
-        return WORKLOADS[name]()
+        return kinds[name]()
     except KeyError:
-        raise InvalidValueError(
-            f"there is no workload {name!r}; choose from: {', '.join(WORKLOADS)}"
-        ) from None
+        raise InvalidValueError(f"there is no workload {name!r}; choose from: {', '.join(kinds)}") from None

@@ -24,10 +24,10 @@ class Allocate(Workload):
     device. All of it counts for the application's time.
     """
 
-    name: ClassVar[str] = "allocate"
-    summary: ClassVar[str] = f"allocates, fills and frees {BUFFERS} buffers"
+    name: str = "allocate"
+    summary: str = f"allocates, fills and frees {BUFFERS} buffers"
     kernels: ClassVar[tuple[str, ...]] = ("fill",)
-    input: ClassVar[str] = f"{BUFFERS} buffers of {SMALLEST >> 10} KiB to {SMALLEST << (SIZES - 1) >> 20} MiB"
+    input: str = f"{BUFFERS} buffers of {SMALLEST >> 10} KiB to {SMALLEST << (SIZES - 1) >> 20} MiB"
 
     def _prepare(self) -> None:
         self._buffers: list[Buffer] = []

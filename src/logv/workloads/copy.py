@@ -9,16 +9,17 @@ from logv.runtime import Buffer
 from logv.workloads.workload import Workload
 
 BYTES = 8 << 20
-ROUNDS = 48
 
 
 class Copy(Workload):
-    """Copies ``BYTES`` from the host to one buffer, on to another one, and back; ``ROUNDS`` times."""
+    """Copies ``BYTES`` from the host to one buffer, on to another one, and back; ``rounds`` times."""
 
-    name: ClassVar[str] = "copy"
-    summary: ClassVar[str] = f"host to GPU, GPU to GPU, GPU to host, {ROUNDS} times"
+    rounds: ClassVar[int] = 48
+
+    name: str = "copy"
+    summary: str = f"host to GPU, GPU to GPU, GPU to host, {rounds} times"
     kernels: ClassVar[tuple[str, ...]] = ()
-    input: ClassVar[str] = f"{BYTES >> 20} MiB (generated)"
+    input: str = f"{BYTES >> 20} MiB (generated)"
 
     def _prepare(self) -> None:
         self._data_in: NDArray[np.uint8] = np.frombuffer(np.random.default_rng(4).bytes(BYTES), np.uint8)
@@ -30,7 +31,7 @@ class Copy(Workload):
 
     def run(self) -> None:
         """Copy in, across, and out, and wait; again and again."""
-        for _ in range(ROUNDS):
+        for _ in range(self.rounds):
             self._first.copy_from(self._data_in, stream=self._stream)
             self._second.copy_from(self._first, stream=self._stream)
             self._second.copy_to(self._out, stream=self._stream)

@@ -18,10 +18,10 @@ CHUNK = 32768
 class Histogram(Workload):
     """Counts how often each byte value occurs, in bytes that cluster around a mean as a picture's do."""
 
-    name: ClassVar[str] = "histogram"
-    summary: ClassVar[str] = f"{BINS} bins, atomics in shared memory"
+    name: str = "histogram"
+    summary: str = f"{BINS} bins, atomics in shared memory"
     kernels: ClassVar[tuple[str, ...]] = ("histogram",)
-    input: ClassVar[str] = f"{BYTES >> 20} MiB (generated)"
+    input: str = f"{BYTES >> 20} MiB (generated)"
 
     def _prepare(self) -> None:
         rng = np.random.default_rng(3)

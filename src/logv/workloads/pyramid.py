@@ -26,10 +26,10 @@ class Pyramid(Workload):
     All in integers, hence exact.
     """
 
-    name: ClassVar[str] = "pyramid"
-    summary: ClassVar[str] = f"Gaussian pyramid of {LEVELS} levels of {SCALES} scales, Sobel on each"
+    name: str = "pyramid"
+    summary: str = f"Gaussian pyramid of {LEVELS} levels of {SCALES} scales, Sobel on each"
     kernels: ClassVar[tuple[str, ...]] = ("blur_rows", "blur_columns", "sobel", "halve")
-    input: ClassVar[str] = "skimage.data.hubble_deep_field(), 1000 x 872 RGB"
+    input: str = "skimage.data.hubble_deep_field(), 1000 x 872 RGB"
 
     def _prepare(self) -> None:
         (rgb,) = picture("hubble_deep_field")

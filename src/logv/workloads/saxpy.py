@@ -10,28 +10,29 @@ from logv.workloads.workload import Workload, blocks
 
 ELEMENTS = 1 << 20
 """Both vectors fit into a CPU's last cache: beyond it, neighbours on the machine decide the time."""
-STEPS = 1000
 SCALE = 1 / 256
 """Small, so that the sum keeps the size of its parts, and few digits are lost."""
 THREADS = 256
 
 
 class Saxpy(Workload):
-    """Adds a scaled vector to another one, ``STEPS`` times."""
+    """Adds a scaled vector to another one, ``steps`` times."""
 
-    name: ClassVar[str] = "saxpy"
-    summary: ClassVar[str] = f"y = a * x + y, {STEPS} times"
+    steps: ClassVar[int] = 1000
+
+    name: str = "saxpy"
+    summary: str = f"y = a * x + y, {steps} times"
     kernels: ClassVar[tuple[str, ...]] = ("saxpy",)
-    input: ClassVar[str] = f"2 vectors of {ELEMENTS} float32 (generated)"
+    input: str = f"2 vectors of {ELEMENTS} float32 (generated)"
 
     def _prepare(self) -> None:
         rng = np.random.default_rng(1)
         self._x_in = rng.standard_normal(ELEMENTS, dtype=np.float32)
         self._y_in = rng.standard_normal(ELEMENTS, dtype=np.float32)
         y = self._y_in.astype(np.float64)
-        added = STEPS * SCALE * self._x_in.astype(np.float64)
+        added = self.steps * SCALE * self._x_in.astype(np.float64)
         # Each step rounds to half a unit in the last place, at most.
-        tolerance = STEPS / 2 * np.finfo(np.float32).eps * (np.abs(y) + np.abs(added))
+        tolerance = self.steps / 2 * np.finfo(np.float32).eps * (np.abs(y) + np.abs(added))
         self._out: NDArray[np.float32] = self._expect((y + added).astype(np.float32), tolerance)
 
     def _setup(self) -> None:
@@ -39,12 +40,12 @@ class Saxpy(Workload):
         self._y: Buffer = self._allocate(self._y_in.nbytes)
 
     def run(self) -> None:
-        """Copy both vectors in, add ``STEPS`` times, copy the sum out."""
+        """Copy both vectors in, add ``steps`` times, copy the sum out."""
         self._x.copy_from(self._x_in, stream=self._stream)
         self._y.copy_from(self._y_in, stream=self._stream)
         config = LaunchConfig(grid=blocks(ELEMENTS, THREADS), block=THREADS)
         arguments = (np.int32(ELEMENTS), np.float32(SCALE), self._x, self._y)
-        for _ in range(STEPS):
+        for _ in range(self.steps):
             launch(self._stream, config, self._kernels["saxpy"], *arguments)
         self._y.copy_to(self._out, stream=self._stream)
         self._stream.sync()

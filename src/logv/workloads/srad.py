@@ -10,7 +10,6 @@ from logv.workloads.pictures import gray, picture
 from logv.workloads.workload import Workload
 
 SIDE = 1024
-STEPS = 48
 RATE = 0.5
 THREADS, STRIP = 256, 8
 """Geometry of the blocks, as in srad.cu."""
@@ -23,8 +22,10 @@ _CROP = slice(194, 194 + SIDE)
 class Srad(Workload):
     """Smooths an image where it varies as speckle does, and keeps its edges (Yu and Acton, 2002)."""
 
-    name: ClassVar[str] = "srad"
-    summary: ClassVar[str] = f"speckle reducing diffusion, {STEPS} steps of 6 launches"
+    steps: ClassVar[int] = 48
+
+    name: str = "srad"
+    summary: str = f"speckle reducing diffusion, {steps} steps of 6 launches"
     kernels: ClassVar[tuple[str, ...]] = (
         "partial_sums",
         "speckle_scale",
@@ -32,7 +33,7 @@ class Srad(Workload):
         "diffuse",
         "mirror_border",
     )
-    input: ClassVar[str] = f"skimage.data.retina(), {SIDE} x {SIDE} gray crop"
+    input: str = f"skimage.data.retina(), {SIDE} x {SIDE} gray crop"
 
     def _prepare(self) -> None:
         (rgb,) = picture("retina")
@@ -40,7 +41,9 @@ class Srad(Workload):
         intensity = np.exp(gray(rgb)[_CROP, _CROP].astype(np.float64) / 255)
         self._image_in = with_ghosts(intensity).astype(np.float32)
         # Float32 keeps 7 digits, and each of the steps may lose a few units in the last.
-        self._out: NDArray[np.float32] = self._expect(diffused(self._image_in).astype(np.float32), 1e-5)
+        self._out: NDArray[np.float32] = self._expect(
+            diffused(self._image_in, self.steps).astype(np.float32), 1e-5
+        )
 
     def _setup(self) -> None:
         self._image: Buffer = self._allocate(self._image_in.nbytes)
@@ -65,7 +68,7 @@ class Srad(Workload):
         self._image.copy_from(self._image_in, stream=stream)
         self._next.copy_from(self._image_in, stream=stream)
         image, following = self._image, self._next
-        for _ in range(STEPS):
+        for _ in range(self.steps):
             launch(stream, strips, kernels["partial_sums"], image, pitch, sums, squares)
             launch(stream, one, kernels["speckle_scale"], sums, squares, np.int32(PARTS), pixels, scale)
             launch(stream, rows, kernels["coefficients"], image, coefficient, pitch, scale)
@@ -87,10 +90,10 @@ def with_ghosts(field: NDArray[np.float64]) -> NDArray[np.float64]:
     return padded
 
 
-def diffused(image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return what ``STEPS`` steps make of an image with ghost cells, in double precision."""
+def diffused(image: NDArray[np.float32], steps: int) -> NDArray[np.float64]:
+    """Return what so many steps make of an image with ghost cells, in double precision."""
     padded = image.astype(np.float64)
-    for _ in range(STEPS):
+    for _ in range(steps):
         here = padded[1:-1, 1:-1]
         mean = here.mean()
         q0 = (np.square(here).mean() - mean**2) / mean**2

@@ -24,10 +24,10 @@ class Stereo(Workload):
     in the right image, or look like many others.
     """
 
-    name: ClassVar[str] = "stereo"
-    summary: ClassVar[str] = f"disparity both ways, {DISPARITIES} shifts, 9 x 9 windows"
+    name: str = "stereo"
+    summary: str = f"disparity both ways, {DISPARITIES} shifts, 9 x 9 windows"
     kernels: ClassVar[tuple[str, ...]] = ("disparity", "agree")
-    input: ClassVar[str] = "skimage.data.stereo_motorcycle(), 741 x 500 RGB"
+    input: str = "skimage.data.stereo_motorcycle(), 741 x 500 RGB"
 
     def _prepare(self) -> None:
         left, right, _ = picture("stereo_motorcycle")

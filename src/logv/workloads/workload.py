@@ -30,7 +30,9 @@ class Workload(ABC):
     Attributes
     ----------
     name : str
-        What the command line calls it, and the name of its ``.cu`` and ``.ptx``.
+        What the command line calls it.
+    source : str
+        The name of its ``.cu`` and ``.ptx``; its own name if left empty.
     summary : str
         What it computes, in one line.
     kernels : tuple of str
@@ -39,10 +41,11 @@ class Workload(ABC):
         What it reads, with its size.
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
+    name: str
+    source: ClassVar[str] = ""
+    summary: str
     kernels: ClassVar[tuple[str, ...]]
-    input: ClassVar[str]
+    input: str
 
     def __init__(self) -> None:
         self._prepared = False
@@ -83,7 +86,8 @@ class Workload(ABC):
         try:
             self._stream_in_use = device.create_stream()
             if self.kernels:
-                ptx = resources.files(__package__).joinpath(f"{self.name}.ptx").read_text(encoding="ascii")
+                source = resources.files(__package__).joinpath(f"{self.source or self.name}.ptx")
+                ptx = source.read_text(encoding="ascii")
                 program = Program(ptx, code_type="ptx").compile()
                 self._kernels = {kernel: program.get_kernel(kernel) for kernel in self.kernels}
             self._setup()
