@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from logv.compare.cpus import keep_apart, stay_with_engine, own_cpus
+from logv.compare.cpus import keep_apart, own_cpus, stay_with_engine
 from logv.compare.paired import PairedResult
 from logv.connection import Connection
 from logv.machine import Machine

@@ -20,6 +20,16 @@ _shared: dict[str, "Connection"] = {}
 _shared_lock = threading.Lock()
 
 
+def _leave_to_parent() -> None:
+    """Start anew in a process that was forked: the parent's VMs are the parent's."""
+    global _shared_lock  # noqa: PLW0603  (another thread may have had it when this one forked)
+    _shared_lock = threading.Lock()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 class Connection:
     """Makes a process a VM: attaches the VM's device and loads the guest driver.
 
@@ -110,7 +120,8 @@ def connect(path: str | os.PathLike[str] | None = None) -> Device:
     """Return the GPU of the VM that this process is.
 
     The connection is made once for each socket, and stays until the process ends: the VM is this
-    process's until then. Use :class:`Connection` to leave a VM earlier.
+    process's until then. Use :class:`Connection` to leave a VM earlier. A forked child does not inherit
+    it, and needs a VM of its own.
 
     Parameters
     ----------

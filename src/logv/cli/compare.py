@@ -14,7 +14,7 @@ from logv.compare import compare as comparison
 from logv.compare.compare import Report
 from logv.compare.cpus import own_cpus
 from logv.compare.paired import Verdict
-from logv.compare.process import compare_processes
+from logv.compare.process import MICRO, compare_processes
 from logv.compare.process_result import ProcessReport
 from logv.compare.report import summary, to_json, to_table
 from logv.machine import Machine
@@ -31,6 +31,7 @@ EXIT_OPEN = 3
 
 MACHINES = 4
 MACHINE_VRAM = "1GiB"
+PROCESS_COLUMNS = 100
 VM_MEMORY = "512MiB"
 """Room for the largest workload, natively and in the VM."""
 
@@ -87,8 +88,12 @@ def compare(
     if minutes is not None and not process:
         raise click.UsageError("--minutes goes with --process; otherwise give --pairs")
     names = list(dict.fromkeys(workload))
+    for name in names:
+        if not (process and name == MICRO):
+            create(name)  # an unknown one is said before anything starts
 
-    console = Console()
+    # The table across processes is wider than a pipe's 80 columns.
+    console = Console(width=max(Console().width, PROCESS_COLUMNS) if process else None)
     columns = (
         TextColumn("{task.description:32}"),
         BarColumn(),

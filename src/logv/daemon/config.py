@@ -74,6 +74,12 @@ class DaemonConfig:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InvalidValueError(f"VM {twice[0]!r} is named twice")
+        memory = sum(vm.memory for vm in self.vms)
+        if self.vram is not None and memory > self.vram:
+            raise InvalidValueError(
+                f"the VMs ({', '.join(names)}) have {memory} bytes of GPU memory together, and the GPU has "
+                f"{self.vram}: raise vram, or give them less"
+            )
 
 
 def load_config(path: Path) -> dict[str, Any]:

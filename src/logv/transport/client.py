@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -28,6 +29,18 @@ _MOST_REPLIES = 256
 """Bytes of a reply that are read with its header: the server sends nothing unasked."""
 
 _CAPABILITIES = {"max_msg_fds": messages.MAX_FDS, "max_data_xfer_size": messages.MAX_DATA}
+
+
+_clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """Give up, in a process that was forked, what is its parent's; the connection itself stays up."""
+    for client in list(_clients):
+        client.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 class MappableRegion(NamedTuple):
@@ -83,6 +96,7 @@ class Client:
                 self._channel.close()
                 raise
             else:
+                _clients.add(self)
                 return
 
     @property
@@ -161,8 +175,16 @@ class Client:
         with self._connected():
             return self._exchange(command, payload)
 
+    def leave_to_parent(self) -> None:
+        """Close the descriptor, and nothing else: the connection is the process's that made it."""
+        self._lock = threading.Lock()
+        self._closed = True
+        self._channel.close()
+
     def close(self) -> None:
         """Disconnect: the server takes back what this client holds. Closing twice is harmless."""
+        if self._closed:
+            return
         # Whoever waits for a reply has the lock, and gets none.
         self._channel.hang_up()
         with self._lock:
@@ -172,6 +194,8 @@ class Client:
     @contextmanager
     def _connected(self) -> Iterator[None]:
         """Turn the end of the connection into the error that users see."""
+        if self._closed:
+            raise ClosedError(f"{self.path}: the connection was closed, or is the parent process's")
         try:
             yield
         except DisconnectedError as error:

@@ -71,6 +71,7 @@ class RemoteDevice:
     def close(self) -> None:
         """Give up the descriptors; mappings of the regions stay."""
         for region in self._regions.values():
-            os.close(region.fd)
+            if region.fd >= 0:
+                os.close(region.fd)
         self._regions.clear()
         os.close(self.doorbell_fd)
