@@ -306,6 +306,8 @@ class _OtherDevice:
         self.present = device.present
         self.region = device.region
         self.write_register = device.write_register
+        self.post_register = device.post_register
+        self.finish_posted = device.finish_posted
 
     def read_register(self, offset: int) -> int:
         """Read."""
@@ -358,6 +360,10 @@ def test_unknown_status() -> None:
     class Device:
         doorbell_fd = -1
         present = True
+
+        def post_register(self, offset: int, value: int) -> None: ...
+
+        def finish_posted(self) -> None: ...
 
         def __init__(self) -> None:
             self.fd = os.memfd_create("slots")
