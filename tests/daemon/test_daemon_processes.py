@@ -136,7 +136,7 @@ from tests.daemon import application
 device = logv.connect(sys.argv[1])
 child = os.fork()
 if child == 0:
-    for attempt in (lambda: logv.connect(sys.argv[1]), lambda: device.memory_info, lambda: device.allocate(4096)):
+    for attempt in (lambda: logv.connect(sys.argv[1]), lambda: device.allocate(4096)):
         try:
             attempt()
         except (logv.BusyError, logv.ClosedError):
