@@ -22,9 +22,9 @@ demo: $(STAMP)
 	# 3: every result was right, and this machine is too noisy to tell on which side of the bars it is
 	$(BIN)/logv compare --process || test $$? -eq 3
 
-#: make test      the tests, on this Python
+#: make test      the tests, on this Python, on every CPU
 test: $(STAMP)
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST_ARGS)
 
 #: make test-all  the tests on every other supported Python that this machine has
 test-all:

@@ -126,7 +126,7 @@ def test_a_source_may_change_after_the_copy_was_asked_for(device: Device, stream
         b"bytes",
         memoryview(b"view"),
     ],
-    ids=repr,
+    ids=lambda source: f"{type(source).__name__}-{memoryview(source).format}",
 )
 def test_any_contiguous_host_memory_can_be_copied(device: Device, stream: Stream, source: Any) -> None:
     """Arrays of any type and shape, and anything else with the buffer protocol, go in and come back."""

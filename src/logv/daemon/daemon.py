@@ -4,6 +4,7 @@ import logging
 import os
 import selectors
 import threading
+import time
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,8 @@ from logv.errors import LogvError
 from logv.gpu import Gpu
 from logv.host import HostDriver
 from logv.hypervisor import Hypervisor
+
+_BREATHER_S = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -98,12 +101,14 @@ class Daemon:
     def _welcome(self, server: VmServer) -> None:
         try:
             connection, _ = server.listener.accept()
+            connection.setblocking(True)
+            peer = peer_of(connection)
         except OSError as error:
-            # The client was gone again, or there are no descriptors left: it may try once more.
+            # The client is gone again, or there are no descriptors left: then it goes on waiting, and this
+            # must not spin meanwhile.
             _log.warning("accept failed", extra={"reason": error.strerror})
+            time.sleep(_BREATHER_S)
             return
-        connection.setblocking(True)
-        peer = peer_of(connection)
         if peer.uid not in (0, os.geteuid()):
             _log.warning("turned away", extra={"pid": peer.pid, "uid": peer.uid, "reason": "another user"})
             connection.close()

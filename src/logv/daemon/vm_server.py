@@ -45,7 +45,12 @@ class VmServer:
             self._thread = threading.Thread(
                 target=self._serve, args=(channel, peer), name=f"logv-vm-{self._vm.name}", daemon=True
             )
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                _log.warning("turned away", extra={"vm": self._vm.name, "pid": peer.pid, "reason": error})
+                self._channel = self._thread = None
+                channel.close()
 
     def close(self) -> None:
         """Disconnect the client, take back what it held, and stop listening."""

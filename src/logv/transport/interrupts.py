@@ -33,7 +33,12 @@ class Relay:
         with suppress(BlockingIOError):
             os.eventfd_read(source)
         self._thread = threading.Thread(target=self._run, name="logv-interrupts", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            os.close(self._stop)
+            os.close(target)
+            raise
 
     def trigger(self) -> None:
         """Raise the interrupt as if the GPU had."""
