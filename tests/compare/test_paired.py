@@ -204,3 +204,26 @@ def test_misuse_is_refused(misuse: Callable[[], object]) -> None:
     """No pairs, no time, no work: each is a clear error at once."""
     with pytest.raises(InvalidValueError):
         misuse()
+
+
+def test_pairs_of_one_place_are_no_independent_witnesses() -> None:
+    """Where the places differ, the bounds carry that; where they do not, they are as without places."""
+    rng = np.random.default_rng(5)
+    places = [(a, b) for a in range(4) for b in range(4)] * 10
+    luck = {place: rng.normal(0, 0.05) for place in range(4)}
+    noise = rng.normal(0, 0.002, len(places))
+    alike = estimate(noise, rng, places)
+    assert alike.upper95 - alike.lower95 < 3 * (estimate(noise, rng).upper95 - estimate(noise, rng).lower95)
+    unlike = noise + np.array([luck[a] for a, _ in places])
+    narrow, wide = estimate(unlike, rng), estimate(unlike, rng, places)
+    assert narrow.ratio == wide.ratio
+    assert wide.upper95 - wide.lower95 > 1.5 * (narrow.upper95 - narrow.lower95)
+
+
+def test_one_place_is_no_place() -> None:
+    """With a single place on each side the bounds are those of pairs alone, but for the draw."""
+    logs = np.random.default_rng(6).normal(0, 0.05, 60)
+    plain = estimate(logs, np.random.default_rng(0))
+    placed = estimate(logs, np.random.default_rng(0), [(0, 0)] * 60)
+    assert placed.upper95 == pytest.approx(plain.upper95, abs=0.005)
+    assert placed.lower95 == pytest.approx(plain.lower95, abs=0.005)

@@ -20,6 +20,8 @@ class Timing:
         In all, and during the run phase.
     right : bool
         Whether the result is what NumPy computed.
+    place : int
+        Which of the places of its mode it ran in; whoever gives the places their turns says so.
     """
 
     whole_ns: int
@@ -27,6 +29,7 @@ class Timing:
     hypercalls: int
     hypercalls_in_run: int
     right: bool
+    place: int = 0
 
 
 def run_application(

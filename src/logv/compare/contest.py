@@ -68,6 +68,9 @@ class Contest:
         self._rng = rng
         self._pairing = Pairing(self._time_mode, self.time_native, rng)
         self._run_logs: list[float] = []
+        self._places: list[tuple[int, int]] = []
+        self._native_place = 0
+        self._mode_place = 0
         self._native_run_ns = 0
         self._mode_run_ns = 0
         self._hypercalls = 0
@@ -80,11 +83,12 @@ class Contest:
         """Take one pair."""
         self._pairing.take(1)
         self._run_logs.append(math.log(self._mode_run_ns / self._native_run_ns))
+        self._places.append((self._mode_place, self._native_place))
 
     def time_native(self) -> float:
         """Run the application natively and return its time in nanoseconds."""
         timing = self._native(self.workload)
-        self._native_run_ns = timing.run_ns
+        self._native_run_ns, self._native_place = timing.run_ns, timing.place
         self.right = timing.right and self.right
         return timing.whole_ns
 
@@ -101,8 +105,8 @@ class Contest:
         return Measured(
             native_ms=native_ns / 1e6,
             ms=mode_ns / 1e6,
-            whole=self._pairing.result(),
-            run=estimate(self._run_logs, self._rng),
+            whole=self._pairing.result(self._places),
+            run=estimate(self._run_logs, self._rng, self._places),
             hypercalls=self._hypercalls,
             hypercalls_in_run=self._hypercalls_in_run,
             right=self.right,
@@ -110,7 +114,7 @@ class Contest:
 
     def _time_mode(self) -> float:
         timing = self._mode(self.workload)
-        self._mode_run_ns = timing.run_ns
+        self._mode_run_ns, self._mode_place = timing.run_ns, timing.place
         self.right = timing.right and self.right
         self._hypercalls = max(self._hypercalls, timing.hypercalls)
         self._hypercalls_in_run = max(self._hypercalls_in_run, timing.hypercalls_in_run)

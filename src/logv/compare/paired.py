@@ -59,6 +59,9 @@ class PairedResult:
         How many pairs stand behind it.
     log_ratios : ndarray
         Natural logarithm of A over B, one for each pair.
+    places : ndarray or None
+        In which of A's places and of B's each pair was taken, shape (pairs, 2); None if there are no
+        places.
     """
 
     ratio: float
@@ -67,6 +70,7 @@ class PairedResult:
     upper95: float
     pairs: int
     log_ratios: NDArray[np.float64]
+    places: NDArray[np.intp] | None = None
 
     def judge(self, bar: float) -> Verdict:
         """Compare with `bar`: passed if surely at most `bar`, failed if surely above, else open."""
@@ -77,14 +81,42 @@ class PairedResult:
         return Verdict.FAIL if self.lower95 > bar else Verdict.INCONCLUSIVE
 
 
-def bootstrap_medians(log_ratios: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the median of each of ``RESAMPLES`` resamples of `log_ratios`, drawn with replacement."""
-    picks = rng.integers(0, log_ratios.size, size=(RESAMPLES, log_ratios.size))
-    medians: NDArray[np.float64] = np.median(log_ratios[picks], axis=1)
-    return medians
+def bootstrap_medians(
+    log_ratios: NDArray[np.float64],
+    rng: np.random.Generator,
+    places: NDArray[np.intp] | None = None,
+) -> NDArray[np.float64]:
+    """Return the median of each of ``RESAMPLES`` resamples of `log_ratios`, drawn with replacement.
+
+    Pairs of one place have its luck in common, so where there are several, places are drawn as well: A's,
+    B's, and then pairs. Otherwise many pairs of a lucky place would look like many witnesses.
+    """
+    if places is None:
+        picks = rng.integers(0, log_ratios.size, size=(RESAMPLES, log_ratios.size))
+        medians: NDArray[np.float64] = np.median(log_ratios[picks], axis=1)
+        return medians
+    order = np.argsort(log_ratios)
+    ordered = log_ratios[order]
+    weights = rng.multinomial(ordered.size, np.full(ordered.size, 1 / ordered.size), size=RESAMPLES)
+    for column in places[order].T:
+        _, place = np.unique(column, return_inverse=True)
+        count = int(place.max()) + 1
+        weights *= rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)[:, place]
+    below = weights.cumsum(axis=1)
+    # Where few pairs were taken, a draw of places may hold none of them.
+    below = below[below[:, -1] > 0]
+    total = below[:, -1:]
+    lower, upper = (2 * below >= total).argmax(axis=1), (2 * below > total).argmax(axis=1)
+    halves: NDArray[np.float64] = (ordered[lower] + ordered[upper]) / 2
+    return halves
 
 
-def _result(center: float, resampled: NDArray[np.float64], logs: NDArray[np.float64]) -> PairedResult:
+def _result(
+    center: float,
+    resampled: NDArray[np.float64],
+    logs: NDArray[np.float64],
+    places: NDArray[np.intp] | None = None,
+) -> PairedResult:
     low, lower, upper, high = np.exp(np.quantile(resampled, (0.025, 0.05, 0.95, 0.975)))
     return PairedResult(
         ratio=math.exp(center),
@@ -93,11 +125,25 @@ def _result(center: float, resampled: NDArray[np.float64], logs: NDArray[np.floa
         upper95=float(upper),
         pairs=logs.size,
         log_ratios=logs,
+        places=places,
     )
 
 
-def estimate(log_ratios: Sequence[float] | NDArray[np.float64], rng: np.random.Generator) -> PairedResult:
+def estimate(
+    log_ratios: Sequence[float] | NDArray[np.float64],
+    rng: np.random.Generator,
+    places: Sequence[tuple[int, int]] | None = None,
+) -> PairedResult:
     """Return the median and its bootstrap bounds.
+
+    Parameters
+    ----------
+    log_ratios : sequence of float
+        Of A over B, one for each pair.
+    rng : numpy.random.Generator
+        Source of the bootstrap.
+    places : sequence of tuple of int, optional
+        In which of A's places and of B's each pair was taken.
 
     Raises
     ------
@@ -107,7 +153,8 @@ def estimate(log_ratios: Sequence[float] | NDArray[np.float64], rng: np.random.G
     logs = np.asarray(log_ratios, dtype=np.float64)
     if logs.ndim != 1 or logs.size == 0 or not np.isfinite(logs).all():
         raise InvalidValueError("an estimate needs at least one pair, and both times of each above zero")
-    return _result(float(np.median(logs)), bootstrap_medians(logs, rng), logs)
+    where = None if places is None else np.asarray(places, dtype=np.intp)
+    return _result(float(np.median(logs)), bootstrap_medians(logs, rng, where), logs, where)
 
 
 def geometric_mean(results: Sequence[PairedResult], rng: np.random.Generator) -> PairedResult:
@@ -126,7 +173,9 @@ def geometric_mean(results: Sequence[PairedResult], rng: np.random.Generator) ->
     if not results:
         raise InvalidValueError("a geometric mean needs at least one result")
     center = sum(math.log(result.ratio) for result in results) / len(results)
-    draws = np.mean([bootstrap_medians(result.log_ratios, rng) for result in results], axis=0)
+    resampled = [bootstrap_medians(result.log_ratios, rng, result.places) for result in results]
+    fewest = min(map(len, resampled))
+    draws = np.mean([medians[:fewest] for medians in resampled], axis=0)
     return _result(center, draws, np.concatenate([result.log_ratios for result in results]))
 
 
@@ -181,9 +230,9 @@ class Pairing:
             self._times[0].append(a)
             self._times[1].append(b)
 
-    def result(self) -> PairedResult:
+    def result(self, places: Sequence[tuple[int, int]] | None = None) -> PairedResult:
         """Return the estimate from all pairs so far; InvalidValueError before the first."""
-        return estimate(self._log_ratios, self._rng)
+        return estimate(self._log_ratios, self._rng, places)
 
     def median_times(self) -> tuple[float, float]:
         """Return the median time of A and of B, in the callables' unit; for orientation only."""

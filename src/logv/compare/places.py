@@ -4,6 +4,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -121,7 +122,12 @@ class Places:
     def runner(self, mode: str) -> Runner:
         """Return what runs a workload in the next place of `mode`."""
         turns = self._turns(mode)
-        return lambda workload: next(turns).run(workload)
+
+        def run(workload: Workload) -> Timing:
+            index, place = next(turns)
+            return replace(place.run(workload), place=index)
+
+        return run
 
     def two_natively(self, workload: Workload) -> tuple[Timing, Timing]:
         """Run a workload natively in two different processes, the second one after the first."""
@@ -129,12 +135,12 @@ class Places:
         first, second = self._rng.permutation(len(native))[:2]
         return native[first].run(workload), native[second].run(workload)
 
-    def _turns(self, mode: str) -> Iterator[Place]:
-        """Yield the places of a mode, each as often as the others, in an order that is drawn anew.
+    def _turns(self, mode: str) -> Iterator[tuple[int, Place]]:
+        """Yield the places of a mode with their numbers, each as often as the others, in random order.
 
         So that every native place meets every place of the other mode, whatever the number of each.
         """
         places = self._places[mode]
         while True:
             for index in self._rng.permutation(len(places)):
-                yield places[index]
+                yield int(index), places[index]
