@@ -6,9 +6,11 @@ constants.
 
 from dataclasses import dataclass
 
+from logv.hw.software_gpu import APERTURE_VA_BITS
 from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
-from logv.ptx._regions import RegionBuilder
+from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches
+from logv.ptx._regions import Region, RegionBuilder
 from logv.ptx._scratch import ScratchLayout
 from logv.ptx._threads import ThreadLoop
 from logv.ptx._writer import Writer
@@ -88,9 +90,7 @@ class Emitter:
             *self._scheduler_reset(),
             "  br label %r0",
             *body,
-            "block_next:",
-            "  %block_after = add i64 %block, 1",
-            "  br label %block_head",
+            *_BLOCK_NEXT,
             "done:",
             "  ret i32 0",
             "trapped:",
@@ -157,7 +157,7 @@ class Emitter:
         writer.label(f"r{index}")
         self._commit(plan)
         if plan.fast is not None:
-            self._scalars(plan.fast)
+            self._scalars(plan.fast.region.scalar_ops)
             if plan.fast.region.exits:
                 over = "false"
                 for condition in plan.fast.region.exits:
@@ -169,6 +169,7 @@ class Emitter:
                 allowed = writer.let(f"and i1 {allowed}, {writer.name(check)}")
             writer.put(f"br i1 {allowed}, label %f{index}, label %s{index}")
             writer.label(f"f{index}")
+            self._prefetch(plan.fast.region)
             self._variant(plan.fast, f"f{index}")
         else:
             writer.put(f"br label %s{index}")
@@ -180,7 +181,7 @@ class Emitter:
             self._commit(plan)
             writer.put(f"br label %g{index}_in")
             writer.label(f"g{index}_in")
-        self._scalars(plan)
+        self._scalars(plan.region.scalar_ops)
         self._variant(plan, f"g{index}")
 
     def _commit(self, plan: RegionPlan) -> None:
@@ -205,9 +206,27 @@ class Emitter:
         )
         writer.put(f"store <{threads} x i16> {every}, ptr {base}, align 64")
 
-    def _scalars(self, plan: RegionPlan) -> None:
+    def _prefetch(self, region: Region) -> None:
         writer = self._writer
-        for value in plan.region.scalar_ops:
+        written = len(region.scalar_ops)
+        found = plan_prefetches(region, self._block, self._builder.classes.block_level, writer.ranges)
+        self._scalars(region.scalar_ops[written:])
+        for prefetch in found:
+            place = f"{prefetch.constant}"
+            for term, factor in prefetch.base:
+                scaled = writer.let(f"mul i64 {writer.name(term)}, {factor}")
+                place = writer.let(f"add i64 {place}, {scaled}")
+            # A hint: the mask only keeps the address in the aperture, as the access itself will be.
+            place = writer.let(f"and i64 {place}, {(1 << APERTURE_VA_BITS) - 1}")
+            first = writer.let(f"getelementptr i8, ptr %global, i64 {place}")
+            writer.declarations.use("llvm.prefetch.p0", "void", "ptr, i32, i32, i32")
+            for line in range(prefetch.lines):
+                address = writer.let(f"getelementptr i8, ptr {first}, i64 {line * CACHE_LINE_BYTES}")
+                writer.put(f"call void @llvm.prefetch.p0(ptr {address}, i32 {int(prefetch.write)}, i32 3, i32 1)")
+
+    def _scalars(self, values: list[Value]) -> None:
+        writer = self._writer
+        for value in values:
             if value.op == "slot":
                 assert isinstance(value.attr, Value)
                 writer.put(f"{writer.name(value)} = load {value.type}, ptr {self._slots[value.attr]}")
@@ -292,18 +311,34 @@ class Emitter:
         writer.put("br label %dispatch")
 
 
+# Divided once for each call and counted from there: four divisions cost as much as a block of a short kernel.
 _BLOCK_LOOP = [
+    "  %plane = udiv i64 %begin, %grid_x_w",
+    "  %first_x_w = urem i64 %begin, %grid_x_w",
+    "  %first_y_w = urem i64 %plane, %grid_y_w",
+    "  %first_z_w = udiv i64 %plane, %grid_y_w",
+    *(f"  %first_{axis} = trunc i64 %first_{axis}_w to i32" for axis in "xyz"),
     "  br label %block_head",
     "block_head:",
     "  %block = phi i64 [ %begin, %entry ], [ %block_after, %block_next ]",
+    *(f"  %ctaid_{axis} = phi i32 [ %first_{axis}, %entry ], [ %after_{axis}, %block_next ]" for axis in "xyz"),
     "  %block_more = icmp ult i64 %block, %end",
     "  br i1 %block_more, label %block_body, label %done",
     "block_body:",
-    "  %plane = udiv i64 %block, %grid_x_w",
-    "  %ctaid_x_w = urem i64 %block, %grid_x_w",
-    "  %ctaid_y_w = urem i64 %plane, %grid_y_w",
-    "  %ctaid_z_w = udiv i64 %plane, %grid_y_w",
-    *(f"  %ctaid_{axis} = trunc i64 %ctaid_{axis}_w to i32" for axis in "xyz"),
+]
+_BLOCK_NEXT = [
+    "block_next:",
+    "  %block_after = add i64 %block, 1",
+    "  %next_x = add i32 %ctaid_x, 1",
+    "  %over_x = icmp eq i32 %next_x, %grid_x_n",
+    "  %after_x = select i1 %over_x, i32 0, i32 %next_x",
+    "  %carry_y = zext i1 %over_x to i32",
+    "  %next_y = add i32 %ctaid_y, %carry_y",
+    "  %over_y = icmp eq i32 %next_y, %grid_y_n",
+    "  %after_y = select i1 %over_y, i32 0, i32 %next_y",
+    "  %carry_z = zext i1 %over_y to i32",
+    "  %after_z = add i32 %ctaid_z, %carry_z",
+    "  br label %block_head",
 ]
 
 
