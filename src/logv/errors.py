@@ -154,6 +154,22 @@ class PtxError(LogvError):
         self.instruction = instruction
 
 
+class CompileError(LogvError):
+    """CUDA C++ or a Python function that does not compile to PTX.
+
+    Attributes
+    ----------
+    log : str
+        What the compiler said.
+    """
+
+    status = Status.INVALID_VALUE
+
+    def __init__(self, message: str, *, log: str) -> None:
+        super().__init__(message)
+        self.log = log
+
+
 _BY_STATUS: dict[Status, type[LogvError]] = {
     kind.status: kind
     for kind in (

@@ -52,9 +52,9 @@ def test_ptx_errors_name_line_and_instruction() -> None:
     assert "frobnicate" in caught.value.instruction
 
 
-@pytest.mark.parametrize("code_type", ["c++", "cubin", "", None])
+@pytest.mark.parametrize("code_type", ["cubin", "nvvm", "", None])
 def test_other_kinds_of_code(code_type: str) -> None:
-    """The error says what is supported, and how to get there."""
+    """The error says what is supported."""
     with pytest.raises(NotSupportedError, match="'ptx'"):
         Program("", code_type=code_type)
 

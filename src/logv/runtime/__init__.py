@@ -7,6 +7,7 @@ from logv.runtime.event import Event, EventOptions
 from logv.runtime.kernel import Kernel
 from logv.runtime.launcher import LaunchConfig, launch
 from logv.runtime.program import ObjectCode, Program
+from logv.runtime.program_options import ProgramOptions
 from logv.runtime.stream import Stream
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "LaunchConfig",
     "ObjectCode",
     "Program",
+    "ProgramOptions",
     "Stream",
     "launch",
 ]
