@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from logv.machine import Machine, VirtualMachine
     from logv.runtime import (
+        ArrayView,
         Buffer,
         Device,
         Event,
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
         Stream,
         launch,
     )
+    from logv.runtime.python_kernel import PythonKernel, kernel
 
 __all__ = [
     "AbortedError",
     "AccessDeniedError",
+    "ArrayView",
     "Buffer",
     "BusyError",
     "ChannelError",
@@ -64,12 +67,14 @@ __all__ = [
     "Program",
     "ProgramOptions",
     "PtxError",
+    "PythonKernel",
     "QuotaExceededError",
     "Stream",
     "VirtualMachine",
     "WaitTimeoutError",
     "__version__",
     "connect",
+    "kernel",
     "launch",
 ]
 
@@ -77,6 +82,7 @@ _HOMES = {
     "connection": ("Connection", "connect"),
     "machine": ("Machine", "VirtualMachine"),
     "runtime": (
+        "ArrayView",
         "Buffer",
         "Device",
         "Event",
@@ -89,6 +95,7 @@ _HOMES = {
         "Stream",
         "launch",
     ),
+    "runtime.python_kernel": ("PythonKernel", "kernel"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,5 +1,6 @@
 """The runtime: a user-mode driver that builds pushbuffers and submits them itself, shaped after cuda.core."""
 
+from logv.runtime.array_view import ArrayView
 from logv.runtime.buffer import Buffer
 from logv.runtime.device import Device
 from logv.runtime.device_set import DeviceSet
@@ -11,6 +12,7 @@ from logv.runtime.program_options import ProgramOptions
 from logv.runtime.stream import Stream
 
 __all__ = [
+    "ArrayView",
     "Buffer",
     "Device",
     "DeviceSet",
