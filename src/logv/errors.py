@@ -142,6 +142,8 @@ class PtxError(LogvError):
         1-based line in the PTX text; 0 where no line can be named.
     instruction : str
         The statement as written; empty where there is none.
+    reason : str
+        What is wrong with it.
     """
 
     status = Status.INVALID_VALUE
@@ -152,6 +154,7 @@ class PtxError(LogvError):
         super().__init__(f"{where}{message}{what}")
         self.line = line
         self.instruction = instruction
+        self.reason = message
 
 
 class CompileError(LogvError):

@@ -3,6 +3,7 @@
 from logv.ptx.compiler import CompiledKernel, compile_entry, parse
 from logv.ptx.executable import Executable, identity
 from logv.ptx.module import Entry, Module, Parameter
+from logv.ptx.survey import Survey, survey
 
 __all__ = [
     "CompiledKernel",
@@ -10,7 +11,9 @@ __all__ = [
     "Executable",
     "Module",
     "Parameter",
+    "Survey",
     "compile_entry",
     "identity",
     "parse",
+    "survey",
 ]

@@ -21,7 +21,8 @@ _PARSED_PROGRAMS = 64
 
 @lru_cache(maxsize=_PARSED_PROGRAMS)
 def _parse(code: str) -> "Module":
-    return ptx.parse(code)
+    # As bytes, which is how the GPU is given it.
+    return ptx.parse(code.encode())
 
 
 class Program:
