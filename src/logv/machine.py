@@ -48,7 +48,9 @@ def parse_size(size: Size, what: str = "size") -> int:
 def _disk_cache(choice: bool | str | PathLike[str]) -> DiskCache | None:
     if isinstance(choice, bool):
         return DiskCache.of_user() if choice else None
-    return DiskCache(Path(choice))
+    if not isinstance(choice, str | PathLike):
+        raise InvalidValueError(f"disk_cache must be a directory, True or False, not {type(choice).__name__}")
+    return DiskCache(Path(choice).absolute())
 
 
 class VirtualMachine:
