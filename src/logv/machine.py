@@ -2,11 +2,13 @@
 
 import re
 from contextlib import ExitStack
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from logv.errors import ClosedError, InvalidValueError
-from logv.gpu import Gpu
+from logv.gpu import DiskCache, Gpu
 from logv.gpu.port import PortCounters
 from logv.guest import GuestDriver
 from logv.host import HostDriver
@@ -41,6 +43,14 @@ def parse_size(size: Size, what: str = "size") -> int:
     if number <= 0:
         raise InvalidValueError(f"{what} must be greater than 0, not {number}")
     return number
+
+
+def _disk_cache(choice: bool | str | PathLike[str]) -> DiskCache | None:
+    if isinstance(choice, bool):
+        return DiskCache.of_user() if choice else None
+    if not isinstance(choice, str | PathLike):
+        raise InvalidValueError(f"disk_cache must be a directory, True or False, not {type(choice).__name__}")
+    return DiskCache(Path(choice).absolute())
 
 
 class VirtualMachine:
@@ -112,6 +122,9 @@ class Machine:
         GPU memory: bytes, or text such as ``"512MiB"``.
     system_memory : int or str, optional
         System memory that the GPU may reach; as much as `vram` if left out.
+    disk_cache : bool or path
+        Where compiled kernels are kept, so that the next process need not compile them: a directory that is
+        this user's alone (made if it is missing), True for the user's cache directory, or False for nowhere.
 
     Raises
     ------
@@ -121,11 +134,17 @@ class Machine:
         The host has no such memory.
     """
 
-    def __init__(self, vram: Size = "512MiB", system_memory: Size | None = None) -> None:
+    def __init__(
+        self,
+        vram: Size = "512MiB",
+        system_memory: Size | None = None,
+        *,
+        disk_cache: bool | str | PathLike[str] = True,
+    ) -> None:
         vram_size = parse_size(vram, "vram")
         system_size = vram_size if system_memory is None else parse_size(system_memory, "system_memory")
         with ExitStack() as stack:
-            gpu = Gpu()
+            gpu = Gpu(disk_cache=_disk_cache(disk_cache))
             stack.callback(gpu.close)
             self._host = HostDriver(gpu, vram_size, system_size)
             stack.callback(self._host.close)
