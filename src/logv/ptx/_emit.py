@@ -207,7 +207,7 @@ class Emitter:
         return not plan.scheduled
 
     def _part(self, plan: RegionPlan, fast: RegionPlan, allowed: str) -> Box:
-        """Run the specialised copy for the threads that meet its bounds; returns those the general one skips."""
+        """Run the specialised copy for the threads within its bounds; return those that are done then."""
         writer, index = self._writer, plan.region.index
         writer.label(f"q{index}")
         writer.put(f"br i1 {allowed}, label %b{index}, label %s{index}")

@@ -114,9 +114,8 @@ class ThreadLoop:
                 w.put(f"br label %{p}_{axis}")
                 w.label(f"{p}_{axis}")
                 begin, _ = self._extent(axis)
-                w.put(
-                    f"%{p}_tid_{axis} = phi i32 [ {begin}, %{inner} ], [ %{p}_{axis}_after, %{p}_{axis}_latch ]"
-                )
+                again = f"[ %{p}_{axis}_after, %{p}_{axis}_latch ]"
+                w.put(f"%{p}_tid_{axis} = phi i32 [ {begin}, %{inner} ], {again}")
                 inner = f"{p}_{axis}"
         names = {
             axis: f"%{p}_tid_{axis}" if extent > 1 else "0"
