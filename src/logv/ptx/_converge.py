@@ -79,6 +79,8 @@ class Converger:
         # Comparisons that the whole block answers alike, with scalars that say "all" and "none".
         self.decided: dict[Value, tuple[Value, Value]] = {}
         self._distances: dict[Value, _Distance] = {}
+        # Those of them that no interior block answers alike: ``thread < half``.
+        self._optional: set[Value] = set()
         self._checked: set[tuple[Value, tuple[int, int, int], bool]] = set()
         self._bases: dict[tuple[object, ...], Value] = {}
         self._x_slopes: dict[Value, int] = {}
@@ -92,7 +94,7 @@ class Converger:
             for value in block.ops:
                 ops += self._rewrite(value)
             block.ops = ops
-        settled, ending = settle_branches(self._region, self.decided)
+        settled, ending, idle = settle_branches(self._region, self.decided, self._optional)
         for value in ending:
             holds, fails = self.decided[value]
             self._region.exits.append(fails if settled[value] else holds)
@@ -101,9 +103,9 @@ class Converger:
                 distance = self._distances[value]
                 if not settled[value]:
                     distance = distance.inverted()
-                self._demand(holds if settled[value] else fails, distance, ending=value in ending)
+                self._demand(holds if settled[value] else fails, distance, idle=value in idle)
                 _become(value, _constant("i1", int(settled[value])))
-            else:
+            elif value not in self._optional:
                 self._check(self._scalar("or", "i1", [holds, fails]))
                 _become(value, holds)
 
@@ -166,7 +168,7 @@ class Converger:
         if value not in self._region.checks:
             self._region.checks.append(value)
 
-    def _demand(self, check: Value, distance: "_Distance", *, ending: bool) -> None:
+    def _demand(self, check: Value, distance: "_Distance", *, idle: bool) -> None:
         """Demand a comparison of every thread, as a bound on one axis where it is one."""
         axes = [place for place, slope in enumerate(distance.slope) if slope]
         if len(axes) != 1 or abs(distance.slope[axes[0]]) != 1:
@@ -180,7 +182,7 @@ class Converger:
         if upper:
             end = self._scalar("add", "i64", [end, _constant("i64", 1)])
         lower, upper_end = (None, end) if upper else (end, None)
-        self._region.bounds.append(Bound(check, _AXES[axes[0]], lower, upper_end, ending))
+        self._region.bounds.append(Bound(check, _AXES[axes[0]], lower, upper_end, idle))
 
     def _exact(self, form: _Affine, signed: bool) -> None:
         """Check that a 32-bit form does not wrap for any thread."""
@@ -217,7 +219,7 @@ class Converger:
         if value.args[0].type != "i32":
             return
         left, right = (self._form(arg) for arg in value.args)
-        if left is None or right is None or not (left.positional or right.positional):
+        if left is None or right is None:
             return
         x, y, z = (a - b for a, b in zip(left.slope, right.slope, strict=True))
         predicate = str(value.attr)
@@ -243,6 +245,8 @@ class Converger:
         self.decided[value] = (holds, fails)
         limit = int(not equal) if swapped else -int(not equal)
         self._distances[value] = _Distance(distance, (x, y, z), not swapped, limit)
+        if not (left.positional or right.positional):
+            self._optional.add(value)
 
     def _clamp(self, value: Value) -> None:
         if value.type != "i32":
@@ -258,7 +262,7 @@ class Converger:
         low, high = self._ends(linear.slope)
         name, end = ("sle", -high) if value.op == "smin" else ("sge", -low)
         check = self._scalar("icmp", "i1", [distance, _constant("i64", end)], name)
-        self._demand(check, _Distance(distance, linear.slope, value.op == "smin", 0), ending=False)
+        self._demand(check, _Distance(distance, linear.slope, value.op == "smin", 0), idle=False)
         self._forms[value] = linear
         _become(value, value.args[0] if linear is left else value.args[1])
 

@@ -198,13 +198,13 @@ class Emitter:
     def _runs_in_part(plan: RegionPlan) -> bool:
         """Whether the specialised copy can run for some threads of a block, and the general one for the rest.
 
-        Those that it cannot run for must end at once, or go where the others go.
+        Where those go elsewhere in the end, each thread has to note its way.
         """
         assert plan.fast is not None
-        bounds = plan.fast.region.bounds
-        if all(bound.ending for bound in bounds):
-            return bool(bounds) and not any(plan.fast.region.leaves.values())
-        return not plan.scheduled
+        region = plan.fast.region
+        if not plan.scheduled:
+            return bool(region.bounds)
+        return all(bound.idle for bound in region.bounds) and not any(region.leaves.values())
 
     def _part(self, plan: RegionPlan, fast: RegionPlan, allowed: str) -> Box:
         """Run the specialised copy for the threads within its bounds; return those that are done then."""
@@ -238,8 +238,8 @@ class Emitter:
         self._metadata += loop.emit(len(self._metadata))
         writer.put(f"br label %{after}")
         writer.label(after)
-        if all(bound.ending for bound in fast.region.bounds):
-            writer.put("br label %block_next")
+        if all(bound.idle for bound in fast.region.bounds):
+            writer.put(f"br label %f{index}_s{fast.region.blocks[0].index}")
             writer.label(f"s{index}")
             return {}
         writer.put(f"br label %s{index}")

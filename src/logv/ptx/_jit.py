@@ -89,7 +89,9 @@ def compile_assembly(text: str, symbol: str) -> MachineCode:
         effort = 2 if lines <= _FULL_EFFORT_LINES else 1 if lines <= _SOME_EFFORT_LINES else 0
         machine = _machine(effort)
         module = _module(text, machine)
-        options = binding.create_pipeline_tuning_options(speed_level=effort)
+        # The pipeline of -O1, with the vectoriser: the code is in SSA form and its loops are simple, so that
+        # -O2's further passes find next to nothing, and take a sixth longer.
+        options = binding.create_pipeline_tuning_options(speed_level=min(1, effort))
         options.loop_vectorization = effort > 1
         options.loop_unrolling = False
         passes = binding.create_pass_builder(machine, options)

@@ -30,15 +30,15 @@ class Bound:
     axis : str
     lower, upper : Value or None
         The threads from `lower` to before `upper` meet it (i64 scalars).
-    ending : bool
-        The others end at once, having done nothing.
+    idle : bool
+        The others have nothing to do in the region: they end, or go on to where all go.
     """
 
     check: Value
     axis: str
     lower: Value | None
     upper: Value | None
-    ending: bool
+    idle: bool
 
 
 @dataclass(eq=False, slots=True)
