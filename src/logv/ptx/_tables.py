@@ -1,0 +1,72 @@
+"""Finds out which variables are tables: only ever loaded from, so that kernels can have them compiled in."""
+
+from collections.abc import Collection, Iterable
+
+from logv.ptx._inline import symbols_of
+from logv.ptx._syntax import Address, Group, Instruction, Label, Register
+
+# What may be done with a table's address on its way to a load. The compiler follows it through these.
+_DERIVE = {"mov", "add", "cvta"}
+
+
+def only_loaded(statements: Iterable[Instruction | Label], tables: Collection[str]) -> bool:
+    """Return whether all that happens to the addresses of `tables` is that something is loaded there.
+
+    Parameters
+    ----------
+    statements : iterable of Instruction or Label
+        Of an entry, with calls inlined.
+    tables : collection of str
+        Names of variables.
+    """
+    users: dict[str, list[Instruction]] = {}
+    writers: dict[str, list[Instruction]] = {}
+    pending: list[Instruction] = []
+    for statement in statements:
+        if isinstance(statement, Label):
+            continue
+        names = {name for operand in statement.operands for name in symbols_of(operand)}
+        if not names.isdisjoint(tables):
+            pending.append(statement)
+        for register in _sources(statement):
+            users.setdefault(register, []).append(statement)
+        for register in _targets(statement):
+            writers.setdefault(register, []).append(statement)
+    seen: set[int] = {id(statement) for statement in pending}
+    addresses: set[str] = set()
+    while pending:
+        statement = pending.pop()
+        if statement.opcode in ("ld", "ldu"):
+            continue
+        targets = _targets(statement)
+        if statement.opcode not in _DERIVE or len(targets) != 1:
+            return False
+        if targets[0] not in addresses:
+            addresses.add(targets[0])
+            for user in users.get(targets[0], ()):
+                if id(user) not in seen:
+                    seen.add(id(user))
+                    pending.append(user)
+    # A register that holds a table's address here and another address there is followed nowhere.
+    return all(id(writer) in seen for register in addresses for writer in writers[register])
+
+
+def _targets(instruction: Instruction) -> list[str]:
+    if not instruction.operands:
+        return []
+    first = instruction.operands[0]
+    members = first.members if isinstance(first, Group) else (first,)
+    return [member.name for member in members if isinstance(member, Register)]
+
+
+def _sources(instruction: Instruction) -> list[str]:
+    found = []
+    for position, operand in enumerate(instruction.operands):
+        members = operand.members if isinstance(operand, Group) else (operand,)
+        for member in members:
+            if isinstance(member, Address) and isinstance(member.base, Register):
+                found.append(member.base.name)
+            elif isinstance(member, Register) and position:
+                found.append(member.name)
+    return found
+
