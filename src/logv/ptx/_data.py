@@ -5,8 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from logv.errors import PtxError
-from logv.hw.software_gpu import MAX_DATA_BYTES
-from logv.ptx._declarations import align_up
+from logv.ptx._declarations import MAX_DATA_BYTES, align_up
 from logv.ptx._inline import Flat
 from logv.ptx._source import Declaration
 from logv.ptx._syntax import Address, Immediate, Instruction, Label, Operand, Register, Symbol, Variable

@@ -1,6 +1,6 @@
 """Declarations of variables and parameters: what the parser reads outside of instructions."""
 
-from logv.hw.software_gpu import MAX_PARAMETER_BYTES, MAX_SCRATCH_BYTES
+from logv.hw.software_gpu import MAX_PARAMETER_BYTES
 from logv.ptx._source import Declaration, Formal, Reference
 from logv.ptx._syntax import Register
 from logv.ptx._tokens import TokenStream, float_bits
@@ -10,6 +10,9 @@ from logv.ptx.module import Parameter
 SPACES = {".shared", ".const", ".global", ".local", ".param"}
 # Bounds what hostile text can make the compiler store; a number of the text stands for 8 bytes at most.
 MAX_REFERENCES = 65536
+# What all variables of a module may take together; nothing is allocated for them before they are used.
+MAX_DATA_BYTES = 1 << 30
+MAX_FORMALS = 4096
 
 
 def align_up(value: int, align: int) -> int:
@@ -64,14 +67,14 @@ class DeclarationParser(TokenStream):
                     open_ended = True
                     continue
                 count *= self.integer()
-                if not 0 <= count <= MAX_SCRATCH_BYTES:
+                if not 0 <= count <= MAX_DATA_BYTES:
                     raise self.error("an array too large")
                 self.expect("]")
             size = count * kind.size
             values: bytes | None = None
             references: tuple[Reference, ...] = ()
             if self.accept("="):
-                values, references = self._initializer(kind, MAX_SCRATCH_BYTES if open_ended else size)
+                values, references = self._initializer(kind, MAX_DATA_BYTES if open_ended else size)
             if open_ended:
                 size = len(values or b"")
             found.append(Declaration(name, space, size, align, values, references, linkage, line))
@@ -185,6 +188,8 @@ class DeclarationParser(TokenStream):
             if found:
                 self.expect(",")
             self.statement_begin = self.peek().position
+            if len(found) >= MAX_FORMALS:
+                raise self.error(f"more than {MAX_FORMALS} parameters")
             space = self.take().text
             if space not in (".param", ".reg"):
                 raise self.error("a parameter of a function is .param or .reg")
