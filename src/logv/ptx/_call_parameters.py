@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from logv.errors import PtxError
 from logv.ptx._inline import Flat, symbols_of
 from logv.ptx._source import Declaration
 from logv.ptx._syntax import Address, Group, Immediate, Instruction, Label, Operand, Register, Symbol
@@ -119,11 +118,11 @@ class CallParameters:
                 parents[step] = name
             return name
 
-        for outer, inner in self._flat.passed:
+        for outer, inner, call in self._flat.passed:
             if outer not in self._classes:
-                raise PtxError(f"{outer} is not a .param variable that could be passed to a function")
+                raise call.error(f"{outer} is not a .param variable that could be passed to a function")
             if self._classes[outer].size != self._classes[inner].size:
-                raise PtxError(f"{outer} has another size than the parameter that it is passed as")
+                raise call.error(f"{outer} has another size than the parameter that it is passed as")
             first, second = (self._classes[find(name)] for name in (outer, inner))
             if first is not second:
                 if second.frame < first.frame:

@@ -40,15 +40,16 @@ class Flat:
         Callers before what they call; the entry's first.
     shared : dict of str to Declaration
         Shared variables that functions and the entry declare.
-    passed : list of (str, str)
-        Pairs of ``.param`` variables that are one: a caller's, and the parameter of the function.
+    passed : list of (str, str, Instruction)
+        Pairs of ``.param`` variables that are one: a caller's, and the parameter of the function; and
+        the call.
     """
 
     statements: list[Instruction | Label] = field(default_factory=list)
     branch_tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
     frames: list[Frame] = field(default_factory=list)
     shared: dict[str, Declaration] = field(default_factory=dict)
-    passed: list[tuple[str, str]] = field(default_factory=list)
+    passed: list[tuple[str, str, Instruction]] = field(default_factory=list)
 
     def symbols(self) -> set[str]:
         """Return the names that instructions use for what is no register."""
@@ -294,7 +295,7 @@ class Inliner:
                 )
             )
         elif isinstance(actual, Symbol) and (actual.name != "_" or into):
-            self._flat.passed.append((caller.variable(actual.name), formal.name + copy.suffix))
+            self._flat.passed.append((caller.variable(actual.name), formal.name + copy.suffix, call))
         elif not isinstance(actual, Symbol):
             raise call.error(f"parameter {formal.name} of {copy.name} takes a .param variable")
 

@@ -100,6 +100,7 @@ extern "C" __global__ void structures(int n, Mixed *data, double *out) {
     int i = threadIdx.x;
     common[i] = data[i];
     Mixed own = data[(i + 1) % n];
+    __syncthreads();
     step(&own, i);
     step(&common[(i + 3) % n], i);
     step(&data[i], 2 * i);
