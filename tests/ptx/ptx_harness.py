@@ -93,7 +93,9 @@ class Bench:
             parameters[parameter.offset : parameter.offset + parameter.size] = data
         assert (variables is None) == (kernel.entry.data_offset is None)
         if kernel.entry.data_offset is not None:
-            parameters[kernel.entry.data_offset :][:8] = np.frombuffer(np.uint64(variables).tobytes(), np.uint8)
+            parameters[kernel.entry.data_offset :][:8] = np.frombuffer(
+                np.uint64(variables).tobytes(), np.uint8
+            )
         words = np.array([*grid, 1, 1][:3], np.uint32)
         assert kernel.shared_bytes + shared <= MAX_SHARED_MEMORY_PER_BLOCK
         arena, arena_address = _aligned(1 << 18)

@@ -107,7 +107,9 @@ def test_structures_by_pointer() -> None:
         step(after, i, 2 * i)
         step(common, (i + 3) % 32, i)
         step(own, i, i)
-    expected = [mix(own[i], i) + 100 * mix(common[i], i + 1) + 10000 * mix(after[i], i + 2) for i in range(32)]
+    expected = [
+        mix(own[i], i) + 100 * mix(common[i], i + 1) + 10000 * mix(after[i], i + 2) for i in range(32)
+    ]
     np.testing.assert_allclose(bench.download(target, 32, np.float64), expected, rtol=1e-12)
 
 
@@ -178,7 +180,8 @@ def test_pieces_of_parameters() -> None:
     """Stores and loads of different widths in one parameter, each in part of what the other takes."""
     functions = """.func (.param .b64 out) f (.param .align 8 .b8 a[16], .param .b32 b) {
         .reg .b32 %r<9>; .reg .b16 %h<5>; .reg .b64 %rd<3>;
-        ld.param.u8 %r1, [a+3]; ld.param.s16 %r2, [a+4]; ld.param.u64 %rd1, [a]; ld.param.v2.u16 {%h1, %h2}, [b];
+        ld.param.u8 %r1, [a+3]; ld.param.s16 %r2, [a+4]; ld.param.u64 %rd1, [a]; 
+        ld.param.v2.u16 {%h1, %h2}, [b];
         cvt.u32.u16 %r3, %h2; shl.b32 %r3, %r3, 8; add.s32 %r3, %r3, %r1;
         st.param.b32 [out+4], %r2; st.param.u16 [out], %h1; st.param.b8 [out+2], %r3; st.param.b8 [out+3], 7;
         ret; }"""
@@ -243,7 +246,11 @@ def test_assert_is_a_trap() -> None:
         (".func f(.param .b32 a) { ret; }", "call f, (%r1);", "takes a .param variable"),
         (".func f(.param .b32 a) { ret; }", "call f, (nowhere);", "not a .param variable"),
         (".func f(.param .b32 a) { ret; }", "{ .param .b64 x; call f, (x); }", "another size"),
-        (".func f(.param .b32 a) { .reg .b32 r; ld.param.b32 r, [a+4]; }", "{ .param .b32 x; call f, (x); }", "beyond"),
+        (
+            ".func f(.param .b32 a) { .reg .b32 r; ld.param.b32 r, [a+4]; }",
+            "{ .param .b32 x; call f, (x); }",
+            "beyond",
+        ),
         (".func f(.reg .b32 a) { ret; }", "call f, (%rd1);", ".b64"),
         (".func f() { frobnicate.b32 1; }", "call f;", "frobnicate.b32 is not supported"),
         (".func f() { ret; }", "call.foo f;", "call.foo is not supported"),
@@ -278,13 +285,19 @@ def _tree(depth: int, leaf: str) -> str:
     [
         (_tree(60, ""), "inlining all calls"),
         (_tree(60, "ret;"), "inlining all calls"),
-        ("\n".join(f".func f{k}() {{ call f{k + 1}; }}" for k in range(3000)) + ".entry k() { call f0; }", "no function"),
+        (
+            "\n".join(f".func f{k}() {{ call f{k + 1}; }}" for k in range(3000)) + ".entry k() { call f0; }",
+            "no function",
+        ),
         (".func f(" + ", ".join(f".reg .b32 r{k}" for k in range(100_000)) + ") { ret; }", "parameters"),
         (".func f(" + ", ".join(f".param .b8 r{k}" for k in range(100_000)) + ");", "parameters"),
         (".func f(.param .b8 a[4097]) { ret; }", "a bad parameter"),
         (
-            ".func f(" + ",".join(f".reg .b32 r{k}" for k in range(4000)) + ") { ret; } .entry k() {"
-            + ("call f, (" + "1," * 3999 + "1);") * 40 + "}",
+            ".func f("
+            + ",".join(f".reg .b32 r{k}" for k in range(4000))
+            + ") { ret; } .entry k() {"
+            + ("call f, (" + "1," * 3999 + "1);") * 40
+            + "}",
             "inlining all calls",
         ),
         (".func f(", "is .param or .reg"),
@@ -292,7 +305,19 @@ def _tree(depth: int, leaf: str) -> str:
         (".func f() { call g, (", "expected"),
         (".func (.param .b32 r", "expected"),
     ],
-    ids=["tree", "tree-ret", "chain", "registers", "bytes", "large", "lists", "cut-1", "cut-2", "cut-3", "cut-4"],
+    ids=[
+        "tree",
+        "tree-ret",
+        "chain",
+        "registers",
+        "bytes",
+        "large",
+        "lists",
+        "cut-1",
+        "cut-2",
+        "cut-3",
+        "cut-4",
+    ],
 )
 def test_hostile_functions(text: str, reason: str) -> None:
     """Call trees that explode, endless lists and cut texts end in an error."""

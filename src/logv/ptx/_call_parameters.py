@@ -177,7 +177,9 @@ class CallParameters:
         if instruction.opcode in _MEMORY and "param" in _spaces(instruction):
             if accesses:
                 modifiers = tuple("local" if _is_param(word) else word for word in modifiers)
-            elif any(isinstance(each, Address) and isinstance(each.base, Register) for each in instruction.operands):
+            elif any(
+                isinstance(each, Address) and isinstance(each.base, Register) for each in instruction.operands
+            ):
                 # The address of some parameter: whether a function's or the entry's, its origin tells.
                 modifiers = tuple(word for word in modifiers if not _is_param(word))
         operands = [self._operand(operand) for operand in instruction.operands]
@@ -231,9 +233,7 @@ class CallParameters:
         target = field.register if whole else self._temporary(wide)
         if isinstance(value, Immediate):
             number = float_bits(value, bits) if kind.floating else value.value
-            self._put(
-                origin, f"mov.b{wide}", target, Immediate(number & ((1 << bits) - 1)), guarded=whole
-            )
+            self._put(origin, f"mov.b{wide}", target, Immediate(number & ((1 << bits) - 1)), guarded=whole)
         elif bits == wide and isinstance(value, Register) and value.type.bits == bits:
             self._put(origin, f"mov.b{wide}", target, value, guarded=whole)
         else:
@@ -267,4 +267,3 @@ def _is_param(modifier: str) -> bool:
 
 def _spaces(instruction: Instruction) -> list[str]:
     return [modifier.partition("::")[0] for modifier in instruction.modifiers]
-

@@ -1,4 +1,4 @@
-"""Gives the variables of a module their places: compiled into kernels, or in memory that a loader provides."""
+"""Gives the variables of a module their places: compiled into kernels, or in memory of the loader's."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,7 +9,7 @@ from logv.ptx._declarations import MAX_DATA_BYTES, align_up
 from logv.ptx._inline import Flat
 from logv.ptx._source import Declaration
 from logv.ptx._syntax import Address, Immediate, Instruction, Label, Operand, Register, Symbol, Variable
-from logv.ptx._tables import only_loaded
+from logv.ptx._tables import join_spaces, table_registers
 from logv.ptx._types import SCALAR_TYPES
 from logv.ptx.module import Data, DataSymbol, Relocation
 
@@ -18,6 +18,8 @@ _BASE = Register("/data", SCALAR_TYPES["b64"])
 # Names that C reserves for the compiler or cannot spell. No program can ask for such a variable, so
 # nobody but the kernels can write it.
 _RESERVED = ("__", "$")
+_SPACES = {"global", "const", "shared", "local", "param"}
+_READ = {"ld", "ldu", "cvta", "isspacep"}
 _MEMORY = {"ld", "ldu", "st", "atom", "red", "prefetch", "prefetchu", "cp"}
 
 
@@ -63,7 +65,9 @@ class ModuleVariables:
             constants += (variable.values or b"").ljust(variable.size, b"\0")
         self.constants = bytes(constants)
         self._offsets: dict[str, int] = {}
-        self.data = self._place([each for each in self._variables.values() if each.name not in {*tables, *unused}])
+        self.data = self._place(
+            [each for each in self._variables.values() if each.name not in {*tables, *unused}]
+        )
         self._const_is_global = any(symbol.space == "const" for symbol in self.data.symbols.values())
 
     def _tables(self, entries: list[Flat]) -> tuple[list[str], list[str]]:
@@ -83,9 +87,16 @@ class ModuleVariables:
         used = {name for flat in entries for name in flat.symbols()}
         tables = [name for name in self._variables if name in reserved and name in used]
         total = sum(self._variables[name].size + self._variables[name].align for name in tables)
-        if total > MAX_CONSTANT_BYTES or not all(only_loaded(flat.statements, tables) for flat in entries):
-            tables = []
-        return tables, [name for name in reserved if name not in used]
+        unused = [name for name in reserved if name not in used]
+        if total > MAX_CONSTANT_BYTES:
+            return [], unused
+        found = [table_registers(flat.statements, tables) for flat in entries]
+        if None in found:
+            return [], unused
+        for flat, registers in zip(entries, found, strict=True):
+            if registers:
+                join_spaces(flat.statements, registers)
+        return tables, unused
 
     def _place(self, variables: list[Declaration]) -> Data:
         size, align = 0, 1
@@ -116,7 +127,10 @@ class ModuleVariables:
                     break
                 relocations.append(
                     Relocation(
-                        self._offsets[variable.name] + each.offset, each.size, each.shift, target + each.addend
+                        self._offsets[variable.name] + each.offset,
+                        each.size,
+                        each.shift,
+                        target + each.addend,
                     )
                 )
         return Data(size, align, tuple(pieces), tuple(relocations), MappingProxyType(symbols))
@@ -151,9 +165,7 @@ class ModuleVariables:
         if rewriter.needed:
             statements.insert(
                 0,
-                Instruction(
-                    0, "", "ld", ("param", "u64"), [_BASE, Address(Immediate(data_offset), 0)]
-                ),
+                Instruction(0, "", "ld", ("param", "u64"), [_BASE, Address(Immediate(data_offset), 0)]),
             )
         flat.statements = statements
         return rewriter.needed
@@ -180,7 +192,7 @@ class _Rewriter:
         before: list[Instruction] = []
         operands = [self._operand(instruction, operand, before) for operand in instruction.operands]
         modifiers = instruction.modifiers
-        if self._const_is_global and "const" in modifiers:
+        if self._const_is_global and "const" in modifiers and instruction.opcode in _READ:
             modifiers = tuple("global" if word == "const" else word for word in modifiers)
         if operands == instruction.operands and modifiers is instruction.modifiers:
             return [instruction]
@@ -195,6 +207,10 @@ class _Rewriter:
         if isinstance(operand, Address):
             offset += operand.offset
         if isinstance(operand, Address) and instruction.opcode in _MEMORY:
+            space = self._variables.data.symbols[base.name].space
+            for word in instruction.modifiers:
+                if word.partition("::")[0] in _SPACES and word != space:
+                    raise instruction.error(f"{base.name} is not in .{word} memory")
             return Address(_BASE, offset)
         self._temporaries += 1
         address = Register(f"/address{self._temporaries}", _BASE.type)

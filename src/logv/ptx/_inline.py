@@ -263,8 +263,8 @@ class Inliner:
             raise call.error(f"recursion is not supported: {name} calls itself, or what calls it")
         if (len(function.returns), len(function.parameters)) != (len(results), len(arguments)):
             raise call.error(
-                f"{name} takes {len(function.parameters)} arguments and returns {len(function.returns)} values, "
-                f"not {len(arguments)} and {len(results)}"
+                f"{name} takes {len(function.parameters)} arguments and returns {len(function.returns)} "
+                f"values, not {len(arguments)} and {len(results)}"
             )
         return function
 

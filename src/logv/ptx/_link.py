@@ -50,16 +50,14 @@ def _entry(
     own = {parameter.name for parameter in source.parameters}
     own.update(variable.name for frame in flat.frames for variable in frame.variables)
     own.update(flat.shared)
-    parameter_bytes = source.parameter_bytes
-    data_offset: int | None = align_up(parameter_bytes, _POINTER_BYTES)
-    if variables.reach(flat, own, data_offset):
-        parameter_bytes = data_offset + _POINTER_BYTES
+    parameter_bytes, data_offset = source.parameter_bytes, None
+    behind = align_up(parameter_bytes, _POINTER_BYTES)
+    if variables.reach(flat, own, behind):
+        data_offset, parameter_bytes = behind, behind + _POINTER_BYTES
         if parameter_bytes > MAX_PARAMETER_BYTES:
             raise PtxError(
                 f"the parameters of {source.name} leave no room for the address of the module's variables"
             )
-    else:
-        data_offset = None
     used = flat.symbols() - own
     body = Body(flat.statements, {}, flat.branch_tables)
     body.variables.update((name, table) for name, table in variables.tables.items() if name in used)

@@ -88,8 +88,10 @@ class Body:
     """The statements of one entry with every call inlined, and the variables they can name.
 
     Registers, labels and variables of an inlined function carry ``/`` and the number of the copy behind
-    their name. Call parameters are registers by then, or ``.local`` variables (:mod:`logv.ptx._call_parameters`);
-    variables of the module's data are reached by address (:mod:`logv.ptx._data`).
+    their name. Call parameters are registers by then, or ``.local`` variables (see
+    :mod:`logv.ptx._call_parameters`). Variables of the module's data are reached by their address (see
+    :mod:`logv.ptx._data`), which the first instruction then loads: ``ld.param.u64 /data, [data_offset]``,
+    a number in the place of a parameter's name.
     """
 
     statements: list[Instruction | Label] = field(default_factory=list)

@@ -1,6 +1,7 @@
 """Finds out which variables are tables: only ever loaded from, so that kernels can have them compiled in."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from logv.ptx._inline import symbols_of
 from logv.ptx._syntax import Address, Group, Instruction, Label, Register
@@ -9,8 +10,8 @@ from logv.ptx._syntax import Address, Group, Instruction, Label, Register
 _DERIVE = {"mov", "add", "cvta"}
 
 
-def only_loaded(statements: Iterable[Instruction | Label], tables: Collection[str]) -> bool:
-    """Return whether all that happens to the addresses of `tables` is that something is loaded there.
+def table_registers(statements: Iterable[Instruction | Label], tables: Collection[str]) -> set[str] | None:
+    """Return the registers that hold addresses of tables, if something is loaded there and no more.
 
     Parameters
     ----------
@@ -18,6 +19,12 @@ def only_loaded(statements: Iterable[Instruction | Label], tables: Collection[st
         Of an entry, with calls inlined.
     tables : collection of str
         Names of variables.
+
+    Returns
+    -------
+    set of str or None
+        Each of the registers is only ever written from a table's address. None if something else happens
+        to one.
     """
     users: dict[str, list[Instruction]] = {}
     writers: dict[str, list[Instruction]] = {}
@@ -40,7 +47,7 @@ def only_loaded(statements: Iterable[Instruction | Label], tables: Collection[st
             continue
         targets = _targets(statement)
         if statement.opcode not in _DERIVE or len(targets) != 1:
-            return False
+            return None
         if targets[0] not in addresses:
             addresses.add(targets[0])
             for user in users.get(targets[0], ()):
@@ -48,7 +55,17 @@ def only_loaded(statements: Iterable[Instruction | Label], tables: Collection[st
                     seen.add(id(user))
                     pending.append(user)
     # A register that holds a table's address here and another address there is followed nowhere.
-    return all(id(writer) in seen for register in addresses for writer in writers[register])
+    followed = all(id(writer) in seen for register in addresses for writer in writers[register])
+    return addresses if followed else None
+
+
+def join_spaces(statements: list[Instruction | Label], registers: set[str]) -> None:
+    """Turn ``cvta`` of tables' addresses into ``mov``: compiled in, a table is no longer in ``.global``."""
+    for position, statement in enumerate(statements):
+        if isinstance(statement, Instruction) and statement.opcode == "cvta":
+            target = statement.operands[0]
+            if isinstance(target, Register) and target.name in registers:
+                statements[position] = replace(statement, opcode="mov", modifiers=("u64",))
 
 
 def _targets(instruction: Instruction) -> list[str]:
@@ -69,4 +86,3 @@ def _sources(instruction: Instruction) -> list[str]:
             elif isinstance(member, Register) and position:
                 found.append(member.name)
     return found
-
