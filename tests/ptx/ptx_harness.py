@@ -68,7 +68,7 @@ class Bench:
     def load(self, module: Module) -> int:
         """Give a module's variables memory, write their initial contents, and return the GPU address."""
         address = self.upload(np.zeros(module.data.size, np.uint8))
-        module.data.write(memoryview(self.memory)[address - BASE :], address)
+        module.data.write(self.memory.data[address - BASE :], address)
         return address
 
     def launch(
@@ -92,10 +92,8 @@ class Bench:
             assert data.size == parameter.size, parameter
             parameters[parameter.offset : parameter.offset + parameter.size] = data
         assert (variables is None) == (kernel.entry.data_offset is None)
-        if kernel.entry.data_offset is not None:
-            parameters[kernel.entry.data_offset :][:8] = np.frombuffer(
-                np.uint64(variables).tobytes(), np.uint8
-            )
+        if variables is not None and kernel.entry.data_offset is not None:
+            parameters[kernel.entry.data_offset :][:8] = np.array([variables], np.uint64).view(np.uint8)
         words = np.array([*grid, 1, 1][:3], np.uint32)
         assert kernel.shared_bytes + shared <= MAX_SHARED_MEMORY_PER_BLOCK
         arena, arena_address = _aligned(1 << 18)

@@ -180,7 +180,7 @@ def test_pieces_of_parameters() -> None:
     """Stores and loads of different widths in one parameter, each in part of what the other takes."""
     functions = """.func (.param .b64 out) f (.param .align 8 .b8 a[16], .param .b32 b) {
         .reg .b32 %r<9>; .reg .b16 %h<5>; .reg .b64 %rd<3>;
-        ld.param.u8 %r1, [a+3]; ld.param.s16 %r2, [a+4]; ld.param.u64 %rd1, [a]; 
+        ld.param.u8 %r1, [a+3]; ld.param.s16 %r2, [a+4]; ld.param.u64 %rd1, [a];
         ld.param.v2.u16 {%h1, %h2}, [b];
         cvt.u32.u16 %r3, %h2; shl.b32 %r3, %r3, 8; add.s32 %r3, %r3, %r1;
         st.param.b32 [out+4], %r2; st.param.u16 [out], %h1; st.param.b8 [out+2], %r3; st.param.b8 [out+3], 7;
