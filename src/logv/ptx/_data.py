@@ -43,6 +43,7 @@ class ModuleVariables:
     tables : dict of str to Variable
         Where the compiled-in tables lie in `constants`.
     data : Data
+    const_is_global : bool
 
     Raises
     ------
@@ -64,11 +65,10 @@ class ModuleVariables:
             self.tables[name] = Variable(name, "const", len(constants), variable.size)
             constants += (variable.values or b"").ljust(variable.size, b"\0")
         self.constants = bytes(constants)
-        self._offsets: dict[str, int] = {}
         self.data = self._place(
             [each for each in self._variables.values() if each.name not in {*tables, *unused}]
         )
-        self._const_is_global = any(symbol.space == "const" for symbol in self.data.symbols.values())
+        self.const_is_global = any(symbol.space == "const" for symbol in self.data.symbols.values())
 
     def _tables(self, entries: list[Flat]) -> tuple[list[str], list[str]]:
         """Return the variables to compile in, and those that need no place at all."""
@@ -90,7 +90,7 @@ class ModuleVariables:
         unused = [name for name in reserved if name not in used]
         if total > MAX_CONSTANT_BYTES:
             return [], unused
-        found = [table_registers(flat.statements, tables) for flat in entries]
+        found = [table_registers(flat.statements, frozenset(tables)) for flat in entries]
         if None in found:
             return [], unused
         for flat, registers in zip(entries, found, strict=True):
@@ -108,7 +108,6 @@ class ModuleVariables:
                 continue
             size = align_up(size, variable.align)
             align = max(align, variable.align)
-            self._offsets[variable.name] = size
             symbols[variable.name] = DataSymbol(size, variable.size, variable.space)
             if variable.values:
                 pieces.append((size, variable.values))
@@ -118,7 +117,7 @@ class ModuleVariables:
         relocations: list[Relocation] = []
         for variable in variables:
             for each in variable.references:
-                target = self._offsets.get(each.name)
+                target = symbols.get(each.name)
                 if target is None:
                     self._unusable[variable.name] = (
                         f"{variable.name} holds the address of {each.name}, which is no .global or .const "
@@ -127,10 +126,10 @@ class ModuleVariables:
                     break
                 relocations.append(
                     Relocation(
-                        self._offsets[variable.name] + each.offset,
+                        symbols[variable.name].offset + each.offset,
                         each.size,
                         each.shift,
-                        target + each.addend,
+                        target.offset + each.addend,
                     )
                 )
         return Data(size, align, tuple(pieces), tuple(relocations), MappingProxyType(symbols))
@@ -152,10 +151,9 @@ class ModuleVariables:
         PtxError
             A variable that cannot be used.
         """
-        names = {name for name in (*self._offsets, *self._unusable) if name not in own}
-        if not names and not self.tables:
+        if not self._variables:
             return False
-        rewriter = _Rewriter(self, names, self._const_is_global)
+        rewriter = _Rewriter(self, own)
         statements: list[Instruction | Label] = []
         for statement in flat.statements:
             if isinstance(statement, Label) or statement.opcode in ("bra", "brx"):
@@ -170,20 +168,19 @@ class ModuleVariables:
         flat.statements = statements
         return rewriter.needed
 
-    def offset(self, instruction: Instruction, name: str) -> int:
-        """Return where a variable lies in the data."""
+    def find(self, instruction: Instruction, name: str) -> DataSymbol | None:
+        """Return where a variable lies in the data; None for what is none of it."""
         if name in self._unusable:
             raise instruction.error(self._unusable[name])
-        return self._offsets[name]
+        return self.data.symbols.get(name)
 
 
 class _Rewriter:
     """Replaces variables of the module's data by addresses in the statements of one entry."""
 
-    def __init__(self, variables: ModuleVariables, names: set[str], const_is_global: bool) -> None:
+    def __init__(self, variables: ModuleVariables, own: set[str]) -> None:
         self._variables = variables
-        self._names = names
-        self._const_is_global = const_is_global
+        self._own = own
         self._temporaries = 0
         self.needed = False
 
@@ -192,7 +189,7 @@ class _Rewriter:
         before: list[Instruction] = []
         operands = [self._operand(instruction, operand, before) for operand in instruction.operands]
         modifiers = instruction.modifiers
-        if self._const_is_global and "const" in modifiers and instruction.opcode in _READ:
+        if self._variables.const_is_global and "const" in modifiers and instruction.opcode in _READ:
             modifiers = tuple("global" if word == "const" else word for word in modifiers)
         if operands == instruction.operands and modifiers is instruction.modifiers:
             return [instruction]
@@ -200,16 +197,16 @@ class _Rewriter:
 
     def _operand(self, instruction: Instruction, operand: Operand, before: list[Instruction]) -> Operand:
         base = operand.base if isinstance(operand, Address) else operand
-        if not isinstance(base, Symbol) or base.name not in self._names:
+        if not isinstance(base, Symbol) or base.name in self._own:
+            return operand
+        found = self._variables.find(instruction, base.name)
+        if found is None:
             return operand
         self.needed = True
-        offset = self._variables.offset(instruction, base.name)
-        if isinstance(operand, Address):
-            offset += operand.offset
+        offset = found.offset + (operand.offset if isinstance(operand, Address) else 0)
         if isinstance(operand, Address) and instruction.opcode in _MEMORY:
-            space = self._variables.data.symbols[base.name].space
             for word in instruction.modifiers:
-                if word.partition("::")[0] in _SPACES and word != space:
+                if word.partition("::")[0] in _SPACES and word != found.space:
                     raise instruction.error(f"{base.name} is not in .{word} memory")
             return Address(_BASE, offset)
         self._temporaries += 1

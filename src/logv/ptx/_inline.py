@@ -133,6 +133,8 @@ class Inliner:
 
     def __init__(self, source: Source) -> None:
         self._functions = source.functions
+        self._variables = source.variables
+        self._hidden: set[str] = set()
         self._left = MAX_INLINED
         self._flat = Flat()
         self._stack: list[_Copy] = []
@@ -149,6 +151,8 @@ class Inliner:
         flat = self._flat = Flat()
         self._active = set()
         self._stack = []
+        names = [*entry.code.variables, *(parameter.name for parameter in entry.parameters)]
+        self._hidden = {name for name in names if name in self._variables}
         self._enter(_Copy("", entry.code, "", 0, ()), entry.code, -1)
         while self._stack:
             copy = self._stack[-1]
@@ -208,6 +212,8 @@ class Inliner:
         self._left -= sum(map(len, code.branch_tables.values()))
         if self._left < 0:
             raise call.error(f"inlining all calls makes more than {MAX_INLINED} instructions")
+        if self._hidden:
+            self._check_hidden(call, function, code)
         suffix = f"/{len(flat.frames)}"
         copy = _Copy(name, code, suffix, len(flat.frames), formals)
         if guard is not None:
@@ -223,6 +229,18 @@ class Inliner:
         if guard is not None:
             copy.at_end.append(Label("/" + suffix, call.line))
         self._enter(copy, code, caller.frame)
+
+    def _check_hidden(self, call: Instruction, function: FunctionSource, code: Code) -> None:
+        """Refuse a function that uses a variable of the module whose name the entry gives to its own."""
+        formals = {formal.name for formal in (*function.returns, *function.parameters)}
+        for statement in code.statements:
+            if isinstance(statement, Instruction) and statement.opcode not in ("bra", "brx", "call"):
+                for name in (name for operand in statement.operands for name in symbols_of(operand)):
+                    if name in self._hidden and name not in code.variables and name not in formals:
+                        raise call.error(
+                            f"{function.name} uses the module's {name}, and the entry has a {name} of its "
+                            "own: rename one"
+                        )
 
     @staticmethod
     def _parts(call: Instruction) -> tuple[tuple[Operand, ...], str, tuple[Operand, ...]]:

@@ -58,10 +58,10 @@ def _entry(
             raise PtxError(
                 f"the parameters of {source.name} leave no room for the address of the module's variables"
             )
-    used = flat.symbols() - own
+    used = sorted(flat.symbols() - own)
     body = Body(flat.statements, {}, flat.branch_tables)
-    body.variables.update((name, table) for name, table in variables.tables.items() if name in used)
-    shared = [each for each in declared.values() if each.space == "shared" and each.name in used]
+    body.variables.update((name, variables.tables[name]) for name in used if name in variables.tables)
+    shared = [declared[name] for name in used if name in declared and declared[name].space == "shared"]
     shared_bytes = _place_shared(body, [*shared, *flat.shared.values()])
     local_bytes = _place_local(body, flat)
     return Entry(

@@ -1,6 +1,6 @@
 """Finds out which variables are tables: only ever loaded from, so that kernels can have them compiled in."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from logv.ptx._inline import symbols_of
@@ -10,14 +10,14 @@ from logv.ptx._syntax import Address, Group, Instruction, Label, Register
 _DERIVE = {"mov", "add", "cvta"}
 
 
-def table_registers(statements: Iterable[Instruction | Label], tables: Collection[str]) -> set[str] | None:
+def table_registers(statements: Iterable[Instruction | Label], tables: frozenset[str]) -> set[str] | None:
     """Return the registers that hold addresses of tables, if something is loaded there and no more.
 
     Parameters
     ----------
     statements : iterable of Instruction or Label
         Of an entry, with calls inlined.
-    tables : collection of str
+    tables : frozenset of str
         Names of variables.
 
     Returns
