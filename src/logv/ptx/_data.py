@@ -65,9 +65,8 @@ class ModuleVariables:
             self.tables[name] = Variable(name, "const", len(constants), variable.size)
             constants += (variable.values or b"").ljust(variable.size, b"\0")
         self.constants = bytes(constants)
-        self.data = self._place(
-            [each for each in self._variables.values() if each.name not in {*tables, *unused}]
-        )
+        elsewhere = {*tables, *unused}
+        self.data = self._place([each for each in self._variables.values() if each.name not in elsewhere])
         self.const_is_global = any(symbol.space == "const" for symbol in self.data.symbols.values())
 
     def _tables(self, entries: list[Flat]) -> tuple[list[str], list[str]]:
@@ -90,7 +89,8 @@ class ModuleVariables:
         unused = [name for name in reserved if name not in used]
         if total > MAX_CONSTANT_BYTES:
             return [], unused
-        found = [table_registers(flat.statements, frozenset(tables)) for flat in entries]
+        names = frozenset(tables)
+        found = [table_registers(flat.statements, names) for flat in entries]
         if None in found:
             return [], unused
         for flat, registers in zip(entries, found, strict=True):
