@@ -256,13 +256,14 @@ def test_assert_is_a_trap() -> None:
         (".func f() { ret; }", "call.foo f;", "call.foo is not supported"),
         (".func f() { ret; }", "call f, f;", "is expected"),
         (".func f() { ret; }", "call;", "calls through a register"),
+        (".func f() { ret; }", "mov.u64 %rd1, f;", "pointers to functions"),
         (
             ".global .u32 s; .func f() { .reg .u32 r; ld.global.u32 r, [s]; }",
             ".shared .u32 s; call f;",
             "the module's s",
         ),
     ],
-    ids=range(20),
+    ids=range(21),
 )
 def test_refused_calls(functions: str, body: str, reason: str) -> None:
     """Each with the reason, and the line of the call or of what is wrong in the function."""

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from logv.errors import PtxError
 from logv.ptx._declarations import MAX_DATA_BYTES, align_up
-from logv.ptx._inline import Flat
+from logv.ptx._inline import BRANCHES, Flat
 from logv.ptx._source import Declaration
 from logv.ptx._syntax import Address, Immediate, Instruction, Label, Operand, Register, Symbol, Variable
 from logv.ptx._tables import join_spaces, table_registers
@@ -156,7 +156,7 @@ class ModuleVariables:
         rewriter = _Rewriter(self, own)
         statements: list[Instruction | Label] = []
         for statement in flat.statements:
-            if isinstance(statement, Label) or statement.opcode in ("bra", "brx"):
+            if isinstance(statement, Label) or statement.opcode in BRANCHES:
                 statements.append(statement)
             else:
                 statements += rewriter.rewrite(statement)

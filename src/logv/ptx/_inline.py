@@ -8,6 +8,8 @@ from logv.ptx._syntax import Address, Group, Immediate, Instruction, Label, Oper
 
 # Bounds what all copies of functions in a module add up to: calls of calls grow exponentially.
 MAX_INLINED = 100_000
+# Their operands name labels and branch tables, which a variable's name cannot hide.
+BRANCHES = {"bra", "brx"}
 # What a failed assert() calls; it does not come back.
 _ASSERT = "__assertfail"
 
@@ -52,10 +54,10 @@ class Flat:
     passed: list[tuple[str, str, Instruction]] = field(default_factory=list)
 
     def symbols(self) -> set[str]:
-        """Return the names that instructions use for what is no register."""
+        """Return the names that instructions use for what is no register or label."""
         found: set[str] = set()
         for statement in self.statements:
-            if isinstance(statement, Instruction):
+            if isinstance(statement, Instruction) and statement.opcode not in BRANCHES:
                 for operand in statement.operands:
                     found.update(symbols_of(operand))
         return found
@@ -109,8 +111,7 @@ class _Copy:
         if not self.suffix:
             return instruction
         guard = None if instruction.guard is None else self.register(instruction.guard)
-        if instruction.opcode in ("bra", "brx"):
-            # Labels and branch tables have names of their own, which a variable's cannot hide.
+        if instruction.opcode in BRANCHES:
             operands: list[Operand] = [
                 Symbol(operand.name + self.suffix) if isinstance(operand, Symbol) else self.operand(operand)
                 for operand in instruction.operands
@@ -234,7 +235,7 @@ class Inliner:
         """Refuse a function that uses a variable of the module whose name the entry gives to its own."""
         formals = {formal.name for formal in (*function.returns, *function.parameters)}
         for statement in code.statements:
-            if isinstance(statement, Instruction) and statement.opcode not in ("bra", "brx", "call"):
+            if isinstance(statement, Instruction) and statement.opcode not in {*BRANCHES, "call"}:
                 for name in (name for operand in statement.operands for name in symbols_of(operand)):
                     if name in self._hidden and name not in code.variables and name not in formals:
                         raise call.error(

@@ -7,9 +7,9 @@ from logv.hw.software_gpu import MAX_PARAMETER_BYTES, MAX_SCRATCH_BYTES, MAX_SHA
 from logv.ptx._call_parameters import CallParameters
 from logv.ptx._data import ModuleVariables
 from logv.ptx._declarations import align_up
-from logv.ptx._inline import Flat, Inliner
+from logv.ptx._inline import BRANCHES, Flat, Inliner, symbols_of
 from logv.ptx._source import Declaration, EntrySource, Source
-from logv.ptx._syntax import Body, Variable
+from logv.ptx._syntax import Body, Instruction, Variable
 from logv.ptx.module import Entry, Module
 
 _POINTER_BYTES = 8
@@ -36,45 +36,54 @@ def link(source: Source) -> Module:
         CallParameters(flats[entry.name]).resolve()
     variables = ModuleVariables(source.variables, flats.values())
     entries = {
-        entry.name: _entry(entry, flats[entry.name], source.variables, variables)
-        for entry in source.entries.values()
+        entry.name: _entry(entry, flats[entry.name], source, variables) for entry in source.entries.values()
     }
     return Module(
         MappingProxyType(entries), variables.constants, variables.data, source.version, source.target
     )
 
 
-def _entry(
-    source: EntrySource, flat: Flat, declared: dict[str, Declaration], variables: ModuleVariables
-) -> Entry:
-    own = {parameter.name for parameter in source.parameters}
+def _entry(entry: EntrySource, flat: Flat, source: Source, variables: ModuleVariables) -> Entry:
+    own = {parameter.name for parameter in entry.parameters}
     own.update(variable.name for frame in flat.frames for variable in frame.variables)
     own.update(flat.shared)
-    parameter_bytes, data_offset = source.parameter_bytes, None
+    parameter_bytes, data_offset = entry.parameter_bytes, None
     behind = align_up(parameter_bytes, _POINTER_BYTES)
     if variables.reach(flat, own, behind):
         data_offset, parameter_bytes = behind, behind + _POINTER_BYTES
         if parameter_bytes > MAX_PARAMETER_BYTES:
             raise PtxError(
-                f"the parameters of {source.name} leave no room for the address of the module's variables"
+                f"the parameters of {entry.name} leave no room for the address of the module's variables"
             )
     used = sorted(flat.symbols() - own)
+    if not source.functions.keys().isdisjoint(used):
+        _refuse_function_pointers(flat, source.functions.keys() - own)
     body = Body(flat.statements, {}, flat.branch_tables)
     body.variables.update((name, variables.tables[name]) for name in used if name in variables.tables)
-    shared = [declared[name] for name in used if name in declared and declared[name].space == "shared"]
+    declared = [source.variables[name] for name in used if name in source.variables]
+    shared = [variable for variable in declared if variable.space == "shared"]
     shared_bytes = _place_shared(body, [*shared, *flat.shared.values()])
     local_bytes = _place_local(body, flat)
     return Entry(
-        source.name,
-        source.parameters,
+        entry.name,
+        entry.parameters,
         parameter_bytes,
         data_offset,
         shared_bytes,
         align_up(local_bytes, _ALIGNMENT),
-        source.max_threads,
-        source.required_block,
+        entry.max_threads,
+        entry.required_block,
         body,
     )
+
+
+def _refuse_function_pointers(flat: Flat, functions: set[str]) -> None:
+    """Raise at the first instruction that takes the address of a function."""
+    for statement in flat.statements:
+        if isinstance(statement, Instruction) and statement.opcode not in BRANCHES:
+            for name in (name for operand in statement.operands for name in symbols_of(operand)):
+                if name in functions:
+                    raise statement.error(f"{name} is a function: pointers to functions are not supported")
 
 
 def _place_shared(body: Body, variables: list[Declaration]) -> int:
