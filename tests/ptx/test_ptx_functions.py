@@ -256,6 +256,11 @@ def test_assert_is_a_trap() -> None:
         (".func f() { ret; }", "call.foo f;", "call.foo is not supported"),
         (".func f() { ret; }", "call f, f;", "is expected"),
         (".func f() { ret; }", "call;", "calls through a register"),
+        ("", "{ .param .b32 x; st.param.b32 [x]; }", "a value and an address"),
+        ("", "{ .param .b32 x; ld.param.b32 %r1, [x], %r2; }", "a value and an address"),
+        ("", "{ .param .b64 x; ld.param.v2.b32 %r1, [x]; }", "2 value(s) expected"),
+        ("", "{ .param .b64 x; ld.param.b64 %r1, [x]; }", "too small"),
+        ("", "{ .param .b32 x; ld.param.b32 5, [x]; }", "must be a register"),
         (".func f() { ret; }", "mov.u64 %rd1, f;", "pointers to functions"),
         (
             ".global .u32 s; .func f() { .reg .u32 r; ld.global.u32 r, [s]; }",
@@ -263,7 +268,7 @@ def test_assert_is_a_trap() -> None:
             "the module's s",
         ),
     ],
-    ids=range(21),
+    ids=range(26),
 )
 def test_refused_calls(functions: str, body: str, reason: str) -> None:
     """Each with the reason, and the line of the call or of what is wrong in the function."""

@@ -165,10 +165,12 @@ class CallParameters:
     def _rewrite(self, instruction: Instruction) -> None:
         accesses = list(self._accesses(instruction))
         if accesses and not accesses[0][0].in_memory:
+            if len(instruction.operands) != 2:
+                raise instruction.error("a value and an address are expected")
             moved = instruction.operands[instruction.opcode == "st"]
             members = moved.members if isinstance(moved, Group) else (moved,)
-            if len(instruction.operands) != 2 or len(members) != len(accesses):
-                raise instruction.error(f"{len(accesses)} value(s) and an address are expected")
+            if len(members) != len(accesses):
+                raise instruction.error(f"{len(accesses)} value(s) expected")
             move = self._load if instruction.opcode == "ld" else self._store
             for (found, offset, kind), member in zip(accesses, members, strict=True):
                 move(instruction, member, kind, field := found.fields[offset], 8 * (offset - field.begin))

@@ -63,8 +63,7 @@ def join_spaces(statements: list[Instruction | Label], registers: set[str]) -> N
     """Turn ``cvta`` of tables' addresses into ``mov``: compiled in, a table is no longer in ``.global``."""
     for position, statement in enumerate(statements):
         if isinstance(statement, Instruction) and statement.opcode == "cvta":
-            target = statement.operands[0]
-            if isinstance(target, Register) and target.name in registers:
+            if not registers.isdisjoint(_targets(statement)):
                 statements[position] = replace(statement, opcode="mov", modifiers=("u64",))
 
 
