@@ -57,6 +57,8 @@ class DeclarationParser(TokenStream):
                 raise self.error("variable attributes are not supported")
             vector = int(self.take().text[2:])
         kind = self.scalar_type()
+        if kind.kind == "p":
+            raise self.error("predicates are registers only")
         align = max(self.alignment(align), kind.size * vector)
         found: list[Declaration] = []
         while True:
@@ -204,6 +206,8 @@ class DeclarationParser(TokenStream):
                 # "[]" stands for arguments of any number, which nothing that is supported takes.
                 size *= 0 if self.peek().text == "]" else self.integer()
                 self.expect("]")
+            if space == ".param" and kind.kind == "p":
+                raise self.error("predicates are registers only")
             if not 0 <= size <= MAX_PARAMETER_BYTES or (name in names and name != "_"):
                 raise self.error("a bad parameter")
             register = Register(name, kind) if space == ".reg" else None

@@ -62,9 +62,10 @@ def table_registers(statements: Iterable[Instruction | Label], tables: frozenset
 def join_spaces(statements: list[Instruction | Label], registers: set[str]) -> None:
     """Turn ``cvta`` of tables' addresses into ``mov``: compiled in, a table is no longer in ``.global``."""
     for position, statement in enumerate(statements):
-        if isinstance(statement, Instruction) and statement.opcode == "cvta":
-            if not registers.isdisjoint(_targets(statement)):
-                statements[position] = replace(statement, opcode="mov", modifiers=("u64",))
+        if isinstance(statement, Label) or statement.opcode != "cvta":
+            continue
+        if not registers.isdisjoint(_targets(statement)):
+            statements[position] = replace(statement, opcode="mov", modifiers=("u64",))
 
 
 def _targets(instruction: Instruction) -> list[str]:
