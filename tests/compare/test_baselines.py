@@ -363,6 +363,18 @@ def test_remote_refuses_what_it_does_not_carry(remote: RemoteConnection) -> None
             stream.wait(device.create_stream())
 
 
+def test_remote_refuses_kernels_that_use_variables(remote: RemoteConnection) -> None:
+    """A program's variables stay with the client: a launch says so before anything crosses."""
+    text = (
+        ".version 7.0\n.target sm_80\n.address_size 64\n.global .u32 n;\n"
+        ".entry k() { .reg .u32 r; ld.global.u32 r, [n]; ret; }"
+    )
+    with remote.device() as device:
+        stream = device.create_stream()
+        with pytest.raises(NotSupportedError, match="variables"):
+            launch(stream, ONE, Program(text).compile().get_kernel("k"))
+
+
 def test_client_that_disappears_leaves_nothing(served: tuple[RemoteServer, Path]) -> None:
     """Two devices with buffers, streams and work under way; the next client finds all memory free."""
     _, path = served

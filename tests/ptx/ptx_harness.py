@@ -65,15 +65,25 @@ class Bench:
         begin = address - BASE
         return self.memory[begin : begin + count * kind.itemsize].copy().view(kind).reshape(shape)
 
+    def load(self, module: Module) -> int:
+        """Give a module's variables memory, write their initial contents, and return the GPU address."""
+        address = self.upload(np.zeros(module.data.size, np.uint8))
+        module.data.write(self.memory.data[address - BASE :], address)
+        return address
+
     def launch(
         self,
         kernel: CompiledKernel,
         grid: Sequence[int],
         *arguments: np.generic | NDArray[np.void] | int,
+        variables: int | None = None,
         shared: int = 0,
         blocks: tuple[int, int] | None = None,
     ) -> int:
-        """Run a kernel; integers are 64-bit pointers. Returns the kernel's status."""
+        """Run a kernel; integers are 64-bit pointers. Returns the kernel's status.
+
+        `variables` is what :meth:`load` returned, for a kernel that uses those of its module.
+        """
         parameters = np.zeros(max(16, kernel.entry.parameter_bytes), np.uint8)
         assert len(arguments) == len(kernel.entry.parameters)
         for parameter, argument in zip(kernel.entry.parameters, arguments, strict=True):
@@ -81,6 +91,9 @@ class Bench:
             data = np.frombuffer(value.tobytes(), np.uint8)
             assert data.size == parameter.size, parameter
             parameters[parameter.offset : parameter.offset + parameter.size] = data
+        assert (variables is None) == (kernel.entry.data_offset is None)
+        if variables is not None and kernel.entry.data_offset is not None:
+            parameters[kernel.entry.data_offset :][:8] = np.array([variables], np.uint64).view(np.uint8)
         words = np.array([*grid, 1, 1][:3], np.uint32)
         assert kernel.shared_bytes + shared <= MAX_SHARED_MEMORY_PER_BLOCK
         arena, arena_address = _aligned(1 << 18)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.ptx.ptx_harness import Bench, kernel_of
+from tests.ptx.ptx_harness import Bench, kernel_of, load_module
 
 RNG = np.random.default_rng(22)
 
@@ -70,7 +70,9 @@ def test_switch_and_constant_table() -> None:
     values = RNG.integers(-1000, 1000, 500).astype(np.int32)
     bench = Bench()
     source, target = bench.upload(values), bench.upload(np.zeros(500, np.int32))
-    bench.launch(kernel_of("control", "choose", (128,)), [4], np.int32(500), source, target)
+    table = bench.load(load_module("control"))
+    kernel = kernel_of("control", "choose", (128,))
+    bench.launch(kernel, [4], np.int32(500), source, target, variables=table)
     primes = np.array([2, 3, 5, 7, 11, 13, 17, 19])
     rest = np.fmod(values, 7)
     cases = [

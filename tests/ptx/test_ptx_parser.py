@@ -37,15 +37,16 @@ def test_layout_of_parameters() -> None:
 
 
 def test_memory_and_block_limits_of_an_entry() -> None:
-    """Static shared and local memory, ``.maxntid`` and ``.reqntid``."""
+    """Static shared memory that the entry uses, local memory, ``.maxntid`` and ``.reqntid``."""
     text = HEAD + (
         ".shared .align 4 .b8 common[10];\n.extern .shared .align 16 .b8 dynamic[];\n"
-        ".entry a() .maxntid 64, 2, 1 { .shared .align 8 .b8 own[24]; .local .align 4 .b8 mine[20]; ret; }\n"
-        ".entry b() .reqntid 32 { ret; }\n"
+        ".entry a() .maxntid 64, 2, 1 { .shared .align 8 .b8 own[24]; .local .align 4 .b8 mine[20];"
+        " .reg .b64 %rd1; mov.u64 %rd1, common; ret; }\n"
+        ".entry b() .reqntid 32 { .reg .b64 %rd1; mov.u64 %rd1, dynamic; ret; }\n"
     )
     entries = parse(text).entries
     assert (entries["a"].shared_bytes, entries["a"].local_bytes, entries["a"].max_threads) == (40, 32, 128)
-    assert (entries["b"].shared_bytes, entries["b"].local_bytes) == (10, 0)
+    assert (entries["b"].shared_bytes, entries["b"].local_bytes) == (0, 0)
     assert entries["b"].required_block == (32, 1, 1)
     with pytest.raises(PtxError, match="maxntid"):
         compile_entry(parse(text), "a", (129, 1, 1))
@@ -72,7 +73,7 @@ def test_unknown_entries_are_named() -> None:
         ("mma.sync.aligned.m16n8k8.row.col.f32.f32.f32.f32 %f1, %f2, %f3, %f4;", "not supported"),
         ("shfl.sync.bfly.b32 %r1, %r2, 1, 31, -1;", "not supported"),
         ("tex.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [t, {%f5, %f6}];", ""),
-        ("call.uni (r), f, (a);", "calls are not supported"),
+        ("call.uni (r), f, (a);", "there is no function f"),
         ("add.f16 %h1, %h2, %h3;", "'.f16' is not supported"),
         ("add.s32 %r1, %r2;", "3 operands expected"),
         ("add.s32 %r1, %r2, %rd1;", ".b64 where .s32 is expected"),
@@ -112,7 +113,7 @@ def test_errors_name_line_and_instruction(instruction: str, reason: str) -> None
         ("", "not PTX"),
         ("hello", "unexpected 'hello'"),
         (HEAD.replace("64", "32"), "only .address_size 64"),
-        (HEAD + ".func f() { ret; }", "functions are not supported"),
+        (HEAD + ".func f() { ret; } .func f() { ret; }", "function f is defined twice"),
         (HEAD + ".entry k() { ret;", "'}' is missing"),
         (HEAD + ".entry k() { ret; } .entry k() { ret; }", "defined twice"),
         (HEAD + ".entry k(.param .b8 a[5000]) { ret; }", "bytes of parameters"),

@@ -32,7 +32,7 @@ def make_kernel(*types: str, text: str = "text", **limits: Any) -> Kernel:
         offset = -(-offset // align) * align
         parameters.append(Parameter(f"p{number}", offset, size, align, "b8" if kind == "array" else kind))
         offset += size
-    options: dict[str, Any] = dict.fromkeys(("max_threads", "required_block", "body"))
+    options: dict[str, Any] = dict.fromkeys(("data_offset", "max_threads", "required_block", "body"))
     options |= {"shared_bytes": 0, "local_bytes": 0, **limits}
     entry = Entry("kernel", tuple(parameters), offset, **options)
     return Kernel(entry, text)

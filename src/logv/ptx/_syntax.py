@@ -40,7 +40,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """``{a, b}`` or ``p|q``: several operands in the place of one."""
+    """``{a, b}``, ``p|q`` or a call's ``(a, b)``: several operands in the place of one."""
 
     members: "tuple[Operand, ...]"
     separator: str = ","
@@ -85,7 +85,14 @@ class Variable:
 
 @dataclass(slots=True)
 class Body:
-    """The statements of one entry, and the variables they can name."""
+    """The statements of one entry with every call inlined, and the variables they can name.
+
+    Registers, labels and variables of an inlined function carry ``/`` and the number of the copy behind
+    their name. Call parameters are registers by then, or ``.local`` variables (see
+    :mod:`logv.ptx._call_parameters`). Variables of the module's data are reached by their address (see
+    :mod:`logv.ptx._data`), which the first instruction then loads: ``ld.param.u64 /data, [data_offset]``,
+    a number in the place of a parameter's name.
+    """
 
     statements: list[Instruction | Label] = field(default_factory=list)
     variables: dict[str, Variable] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from logv.ptx._emit import Assembly, Emitter
 from logv.ptx._graph import Graph
 from logv.ptx._ir import Block, Function, Value
 from logv.ptx._jit import MachineCode, compile_assembly
+from logv.ptx._link import link
 from logv.ptx._lower import lower
 from logv.ptx._parser import Parser
 from logv.ptx._plan import Plan
@@ -86,7 +87,7 @@ def parse(text: str | bytes) -> Module:
         raise PtxError(f"the text is {len(text)} bytes long; {MAX_PROGRAM_BYTES} are supported")
     if isinstance(text, bytes):
         text = _decode(text)
-    module = Parser(text.rstrip("\0")).parse()
+    module = link(Parser(text.rstrip("\0")).parse())
     for entry in module.entries.values():
         resolve_generic(lower(entry))
     return module

@@ -20,7 +20,10 @@ _POINTER_BYTES = 8
 
 
 def layout(entry: "Entry") -> tuple[str, list[Converter]]:
-    """Return the `struct` format of a parameter block, and a converter for each value in it."""
+    """Return the `struct` format of a parameter block, and a converter for each value in it.
+
+    The address of the program's variables has no converter; it is the last value, if the entry takes it.
+    """
     code, position = "", 0
     converters = []
     for parameter in entry.parameters:
@@ -28,6 +31,9 @@ def layout(entry: "Entry") -> tuple[str, list[Converter]]:
         code += "x" * (parameter.offset - position) + element
         position = parameter.offset + parameter.size
         converters.append(converter)
+    if entry.data_offset is not None:
+        code += "x" * (entry.data_offset - position) + "Q"
+        position = entry.data_offset + _POINTER_BYTES
     return code + "x" * (entry.parameter_bytes - position), converters
 
 

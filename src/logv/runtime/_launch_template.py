@@ -41,6 +41,8 @@ class LaunchTemplate:
     program : int
         GPU virtual address of its text.
     config : LaunchConfig
+    data : int, optional
+        GPU virtual address of the program's variables, for a kernel that uses them.
 
     Raises
     ------
@@ -48,9 +50,10 @@ class LaunchTemplate:
         The geometry does not suit the kernel.
     """
 
-    __slots__ = ("_bank", "_converters", "_end", "_head", "_middle", "_name", "_record", "_words")
+    __slots__ = ("_bank", "_converters", "_data", "_end", "_head", "_middle", "_name", "_record", "_words")
 
-    def __init__(self, entry: "Entry", program: int, config: LaunchConfig) -> None:
+    def __init__(self, entry: "Entry", program: int, config: LaunchConfig, data: int | None = None) -> None:
+        self._data = () if data is None else (data,)
         self._name = entry.name
         description = _describe(entry, program, config)
         bank_head = struct.pack("<3I3I", *config.block, *config.grid).ljust(
@@ -84,6 +87,7 @@ class LaunchTemplate:
                 (address + _BANK_OFFSET) | self._bank,
                 self._middle,
                 *values,
+                *self._data,
                 pushbuffer.SEND_PCAS_A,
                 address >> _QMD_ADDRESS_SHIFT,
                 pushbuffer.SCHEDULE,

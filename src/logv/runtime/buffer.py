@@ -75,6 +75,13 @@ class Buffer(MappedMemory):
         """Whether the buffer, or its device, was closed."""
         return self._memory is None
 
+    @property
+    def memory(self) -> int:
+        """The driver's handle of the memory; ClosedError if the buffer was closed."""
+        self.require(self.device)
+        assert self._memory is not None
+        return self._memory
+
     def close(self) -> None:
         """Wait for everything submitted to the device so far, and free the memory. Twice is harmless.
 

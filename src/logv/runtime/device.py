@@ -1,13 +1,15 @@
 """Devices: a GPU as one application sees it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import TracebackType
 from typing import ClassVar, Self
+from weakref import WeakKeyDictionary
 
 from logv import uapi
 from logv.errors import BusyError, InvalidValueError
 from logv.runtime._context import Context
 from logv.runtime._launch_template import LaunchTemplate
+from logv.runtime._module_variables import ModuleVariables
 from logv.runtime.buffer import Buffer
 from logv.runtime.event import Event, EventOptions
 from logv.runtime.kernel import Kernel
@@ -31,6 +33,11 @@ class Device:
         For messages.
     make_context : callable, optional
         Makes the device's context on the driver.
+
+    Attributes
+    ----------
+    module_data : mapping of ModuleVariables to Buffer
+        Memory of the variables of programs, for as long as the program is there.
     """
 
     _buffer_type: ClassVar[type[Buffer]] = Buffer
@@ -44,7 +51,8 @@ class Device:
     ) -> None:
         self.name = name
         self.context = make_context(driver)
-        self._templates: dict[bytes, dict[LaunchConfig, LaunchTemplate]] = {}
+        self.module_data: WeakKeyDictionary[ModuleVariables, Buffer] = WeakKeyDictionary()
+        self._templates: dict[Hashable, dict[LaunchConfig, LaunchTemplate]] = {}
         self._programs: dict[bytes, int] = {}
 
     def __repr__(self) -> str:
@@ -140,7 +148,7 @@ class Device:
     def launch_template(self, kernel: Kernel, config: LaunchConfig) -> LaunchTemplate:
         """Return what launches of `kernel` with `config` have in common; loads the kernel if need be."""
         try:
-            return self._templates[kernel.image][config]
+            return self._templates[kernel.identity][config]
         except (KeyError, AttributeError, TypeError):
             # Rare, so the arguments are looked at here and not at each launch.
             return self._new_template(kernel, config)
@@ -151,7 +159,9 @@ class Device:
         if not isinstance(kernel, Kernel):
             raise InvalidValueError(f"kernel must be a Kernel, not {type(kernel).__name__}")
         self.context.check_open()
-        templates = self._templates.setdefault(kernel.image, {})
+        if kernel.identity not in self._templates:
+            self._forget_programs()
+        templates = self._templates.setdefault(kernel.identity, {})
         if len(templates) >= _MAX_TEMPLATES:
             templates.clear()
         template = self._make_template(kernel, config)
@@ -159,7 +169,14 @@ class Device:
         return template
 
     def _make_template(self, kernel: Kernel, config: LaunchConfig) -> LaunchTemplate:
-        return LaunchTemplate(kernel.entry, self._load(kernel.image), config)
+        data = None if kernel.variables is None else kernel.variables.memory(self).handle
+        return LaunchTemplate(kernel.entry, self._load(kernel.image), config, data)
+
+    def _forget_programs(self) -> None:
+        """Drop the templates of kernels whose program is gone, and with it the variables they name."""
+        gone = [key for key in self._templates if isinstance(key, tuple) and key[1]() is None]
+        for key in gone:
+            del self._templates[key]
 
     def _load(self, image: bytes) -> int:
         """Return where a program lies; it stays for as long as the device is open."""

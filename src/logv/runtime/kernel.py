@@ -1,6 +1,7 @@
 """Kernels: entries of a program, ready to be launched."""
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from logv.runtime.launcher import LaunchConfig, launch
 
 if TYPE_CHECKING:
     from logv.ptx.module import Entry
+    from logv.runtime._module_variables import ModuleVariables
     from logv.runtime.stream import Stream
 
 
@@ -25,9 +27,13 @@ class Kernel:
         Parameters, shared memory and limits, as the PTX text declares them.
     image : bytes
         What the GPU reads: a line that names the entry, the text, a NUL.
+    variables : ModuleVariables or None
+        Those of its program, if the kernel uses any.
+    identity : hashable
+        Equal for kernels whose launches differ in nothing but geometry and arguments.
     """
 
-    def __init__(self, entry: "Entry", code: str) -> None:
+    def __init__(self, entry: "Entry", code: str, variables: "ModuleVariables | None" = None) -> None:
         self.name = entry.name
         self.entry = entry
         self.image = f"//.entry {entry.name}\n{code}\0".encode()
@@ -35,6 +41,11 @@ class Kernel:
             raise InvalidValueError(
                 f"a program of {len(self.image)} bytes exceeds the GPU's {MAX_PROGRAM_BYTES}"
             )
+        self.variables = None if entry.data_offset is None else variables
+        # Programs of the same text have variables of their own; who keeps this must not keep those.
+        self.identity: Hashable = (
+            self.image if self.variables is None else (self.image, weakref.ref(self.variables))
+        )
 
     def __repr__(self) -> str:
         parameters = ", ".join(f"{parameter.type} {parameter.name}" for parameter in self.entry.parameters)

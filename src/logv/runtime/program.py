@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from logv import ptx
 from logv.errors import InvalidValueError, NotSupportedError
 from logv.runtime import _nvrtc
+from logv.runtime._module_variables import ModuleVariables
 from logv.runtime.kernel import Kernel
 from logv.runtime.program_options import ProgramOptions
 
 if TYPE_CHECKING:
     from logv.ptx.module import Module
+    from logv.runtime.buffer import Buffer
+    from logv.runtime.device import Device
 
 _CODE_TYPES = ("ptx", "c++")
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
@@ -108,6 +111,7 @@ class ObjectCode:
         self._module = module
         self._names = names
         self._kernels: dict[str, Kernel] = {}
+        self._variables = ModuleVariables(module.data)
 
     def __repr__(self) -> str:
         return f"<ObjectCode with kernels {', '.join(self._module.entries) or '(none)'}>"
@@ -131,5 +135,28 @@ class ObjectCode:
             if entry is None:
                 known = ", ".join([*self._names, *self._module.entries]) or "none"
                 raise InvalidValueError(f"the program has no kernel {name!r}; it has: {known}")
-            self._kernels[name] = Kernel(entry, self.code)
+            self._kernels[name] = Kernel(entry, self.code, self._variables)
         return self._kernels[name]
+
+    def get_global(self, name: str, device: "Device") -> "Buffer":
+        """Return a ``__device__`` or ``__constant__`` variable, as its kernels find it on `device`.
+
+        What is written to it stays for the launches that follow. The program has variables of its own on
+        each device, and so has each :class:`ObjectCode` of the same text.
+
+        Parameters
+        ----------
+        name : str
+            In the PTX text, where C++ names are mangled, or one of the `name_expressions` it was compiled with.
+        device : Device
+
+        Raises
+        ------
+        InvalidValueError
+            There is no such variable; lists the names there are.
+        ClosedError
+            The device was closed.
+        OutOfMemoryError
+            The device has no room for the program's variables.
+        """
+        return self._variables.find(self._names.get(name, name), device)

@@ -96,6 +96,8 @@ class RpcDevice(Device):
         raise NotSupportedError("events are not remoted; sync() the stream")
 
     def _make_template(self, kernel: Kernel, config: LaunchConfig) -> LaunchTemplate:
+        if kernel.variables is not None:
+            raise NotSupportedError(f"variables of programs are not remoted; {kernel.name} uses some")
         return RpcTemplate(kernel, self._load(kernel.image), config)
 
     def _load(self, image: bytes) -> int:
