@@ -147,7 +147,7 @@ class ObjectCode:
         Parameters
         ----------
         name : str
-            In the PTX text, where C++ names are mangled, or one of the `name_expressions` it was compiled with.
+            In the PTX text, where C++ names are mangled; or a name expression that the program was given.
         device : Device
 
         Raises
