@@ -106,7 +106,7 @@ def segment_shuffles(rng: np.random.Generator) -> Case:
     down = np.where(lane % 8 + 3 < 8, at + 3, at)
     up = np.where(lane % 16 >= 5, at - 5, at)
     picked = at // 4 * 4 + (x & 31) % 4
-    wide = x * 10_000_000_000 + at
+    wide = x.astype(np.int64) * 10_000_000_000 + at
     arrays = {
         "x": x,
         "out": np.zeros((4, WHOLE), np.int32),
