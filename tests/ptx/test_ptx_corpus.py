@@ -54,7 +54,7 @@ def run(case: Case, program: ObjectCode, device: Device) -> Mapping[str, np.ndar
     for one in case.launches:
         config = logv.LaunchConfig(grid=one.grid, block=one.block, shmem_size=one.shared)
         logv.launch(stream, config, program.get_kernel(one.entry), *one.values(addresses))
-    results = {name: np.empty_like(array) for name, array in case.arrays.items()}
+    results = {name: np.empty(array.shape, array.dtype) for name, array in case.arrays.items()}
     for name, result in results.items():
         buffers[name].copy_to(result, stream=stream)
     stream.sync()

@@ -273,7 +273,7 @@ def kmeans(rng: np.random.Generator) -> Case:
     points, dimensions, clusters = 501, 3, 5
     centre = np.round(rng.permuted(np.tile(np.arange(clusters) * 8.0, (dimensions, 1)), axis=1).T)
     which = rng.integers(0, clusters, points)
-    point = (centre[which] + rng.integers(-16, 17, (points, dimensions)) / 16).T.astype(np.float32, "C")
+    point = (centre[which] + rng.integers(-16, 17, (points, dimensions)) / 16).T.astype(np.float32)
     arrays = {
         "point": point,
         "centre": centre.astype(np.float32),
