@@ -22,7 +22,7 @@ extern "C" __global__ void switch_dense(int n, const int *code, const int *in, i
 }
 
 // A stack machine: a loop around a switch, with a program in constant memory.
-__constant__ unsigned char program[16] = {1, 2, 3, 1, 4, 5, 2, 3, 6, 1, 4, 0};
+__constant__ unsigned char program[16] = {1, 2, 3, 1, 4, 5, 2, 6, 3, 1, 4, 0};
 
 extern "C" __global__ void interpreter(int n, const int *in, int *out) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -161,12 +161,12 @@ template __global__ void fold<unsigned short, 7, Plus<unsigned short>>(int, cons
 
 // Variables of the module: written by one kernel, read by another.
 __device__ int table[64];
-__device__ float factor = 2.5f;
+__device__ float factor, unit = 2.5f;
 __device__ int2 pairs[3] = {{1, 2}, {3, 4}, {5, 6}};
 
 extern "C" __global__ void fill_table(int start) {
   table[threadIdx.x] = start + threadIdx.x * threadIdx.x;
-  if (threadIdx.x == 0) factor *= 2;
+  if (threadIdx.x == 0) factor = unit * start;
 }
 
 extern "C" __global__ void read_table(int n, const int *index, float *out) {
