@@ -8,8 +8,16 @@ compiles them as well.
 """
 
 from tests.ptx.corpus import (
+    atomics,
+    graphs,
+    half_precision,
     images,
+    integers,
+    language,
+    linear_algebra,
+    math_functions,
     reductions,
+    simulation,
     sorting,
     stencils,
     warps,

@@ -155,7 +155,7 @@ def packed_records(rng: np.random.Generator) -> Case:
 
 @case
 def templates(rng: np.random.Generator) -> Case:
-    """Three instances, with mangled names and functions without members as arguments."""
+    """Three instances, with mangled names and objects without members as arguments."""
     a = rng.integers(-(2**31), 2**31, (N, 4), np.int32)
     b, c = rng.standard_normal((N, 3)), rng.integers(0, 2**16, (N, 7), np.uint16)
     arrays = {
@@ -167,7 +167,7 @@ def templates(rng: np.random.Generator) -> Case:
         "b": "_Z4foldIdLi3E6LargerIdEEviPKT_PS2_T1_",
         "c": "_Z4foldItLi7E4PlusItEEviPKT_PS2_T1_",
     }
-    launches = [launch(name, GRID, 64, N, key, f"{key}_out", b"\0") for key, name in names.items()]
+    launches = [launch(name, GRID, 64, N, key, f"{key}_out", 0) for key, name in names.items()]
     expected = {
         "a_out": a.sum(axis=1, dtype=np.int32),
         "b_out": b.max(axis=1),
