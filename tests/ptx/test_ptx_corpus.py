@@ -1,6 +1,5 @@
 """Every kernel of the corpus, natively and in a VM, from the PTX of nvcc and of NVRTC."""
 
-import math
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path

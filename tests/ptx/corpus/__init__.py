@@ -1,13 +1,14 @@
 """A corpus of CUDA kernels, and what NumPy says that they compute.
 
-Each theme has a source `THEME.cu`, the PTX that nvcc makes of it beside it (`python compile.py` in this folder
-makes it again), and a module `THEME.py` with a case for each kernel or group of kernels that work together:
-arrays, launches, and the expected results with the largest error that is allowed. Integers, and floating
-point sums that are exact in any order, must be equal. The sources include no host headers, so that NVRTC
-compiles them as well.
+Each theme has a source `THEME.cu`, the PTX that nvcc makes of it beside it (`python compile.py` in this
+folder makes it again), and a module `THEME.py` with a case for each kernel or group of kernels that work
+together: arrays, launches, and the expected results with the largest error that is allowed. Integers, and
+floating point sums that are exact in any order, must be equal. The sources include no host headers, so that
+NVRTC compiles them as well.
 """
 
-from tests.ptx.corpus import (
+# Importing a theme registers its cases.
+from tests.ptx.corpus import (  # noqa: F401
     atomics,
     graphs,
     half_precision,

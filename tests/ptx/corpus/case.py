@@ -95,11 +95,12 @@ class Case:
             np.testing.assert_array_equal(wide[exact], expected[exact].astype(np.float64), err_msg=name)
             difference = np.where(exact, 0, np.abs(np.where(exact, 0, wide) - np.where(exact, 0, expected)))
             wrong = np.argwhere(difference > limit)
-            assert wrong.size == 0, (
-                f"{name}: {len(wrong)} of {wide.size} elements are off by more than allowed, first "
-                f"{tuple(wrong[0])}: {wide[tuple(wrong[0])]!r} where {expected[tuple(wrong[0])]!r} is expected "
-                f"within {limit[tuple(wrong[0])]:.3g}"
-            )
+            if wrong.size:
+                first = tuple(wrong[0])
+                raise AssertionError(
+                    f"{name}: {len(wrong)} of {wide.size} elements are off by more than allowed, "
+                    f"first {first}: {wide[first]!r} where {expected[first]!r} is expected within {limit[first]:.3g}"
+                )
 
 
 Builder = Callable[[np.random.Generator], Case]

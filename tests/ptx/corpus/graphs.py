@@ -86,10 +86,12 @@ def bfs_frontier(rng: np.random.Generator) -> Case:
 
 @case
 def relax_edges(rng: np.random.Generator) -> Case:
-    """Bellman and Ford's rounds; weights below zero on edges that lead on, so that there is no cycle of them."""
+    """Bellman and Ford's rounds; weights below zero, but no cycle of them."""
     nodes, count = 60, 333
     edge = rng.integers(0, nodes, (count, 3), np.int32)
-    edge[:, 2] = np.where(edge[:, 0] < edge[:, 1], rng.integers(-20, 100, count), rng.integers(2000, 3000, count))
+    edge[:, 2] = np.where(
+        edge[:, 0] < edge[:, 1], rng.integers(-20, 100, count), rng.integers(2000, 3000, count)
+    )
     far = 1 << 60
     distance = np.full(nodes, far, np.int64)
     distance[0] = 0
@@ -164,7 +166,9 @@ def needleman_wunsch(rng: np.random.Generator) -> Case:
             gap = max(expected[y, x + 1], expected[y + 1, x]) - penalty
             expected[y + 1, x + 1] = max(expected[y, x] + reference[y, x], gap)
     launches = [
-        launch("needleman_wunsch", min(d, 4 - d) + 1 if d != 2 else 3, 16, n, d, penalty, "reference", "score")
+        launch(
+            "needleman_wunsch", min(d, 4 - d) + 1 if d != 2 else 3, 16, n, d, penalty, "reference", "score"
+        )
         for d in range(5)
     ]
     return Case({"reference": reference, "score": score}, launches, {"score": expected})

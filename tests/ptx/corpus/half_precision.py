@@ -20,8 +20,8 @@ def _fused(a: Array, b: Array, c: Array) -> Array:
 def half_axpy(rng: np.random.Generator) -> Case:
     """A number of half precision as an argument."""
     x, y = _halves(rng, 2, N)
-    a = np.float16(1.3)
-    one = launch("half_axpy", GRID, 64, N, int(a.view(np.uint16)).to_bytes(2, "little"), "x", "y")
+    a = np.array(1.3, np.float16)
+    one = launch("half_axpy", GRID, 64, N, a.tobytes(), "x", "y")
     return Case({"x": x, "y": y}, [one], {"y": _fused(a, x, y)})
 
 
@@ -75,7 +75,9 @@ def half_conversions(rng: np.random.Generator) -> Case:
     integers = rng.integers(-70000, 70000, N, np.int32)
     half = x.astype(np.float16)
     with np.errstate(over="ignore"):
-        halves = np.stack([half, integers.astype(np.float64).astype(np.float16), (x * 1.0001).astype(np.float16)])
+        halves = np.stack(
+            [half, integers.astype(np.float64).astype(np.float16), (x * 1.0001).astype(np.float16)]
+        )
         halves[2] = (x.astype(np.float64) * 1.0001).astype(np.float16)
     rounded = np.stack([np.trunc(half.astype(np.float32)), np.rint(half.astype(np.float32))])
     arrays = {
@@ -119,7 +121,8 @@ def _to_bfloat16(values: Array) -> Array:
     """Round to nearest and return the bits."""
     mantissa, exponent = np.frexp(values.astype(np.float64))
     rounded = np.ldexp(np.rint(np.ldexp(mantissa, 8)), exponent - 8).astype(np.float32)
-    return (rounded.view(np.uint32) >> 16).astype(np.uint16)
+    bits: Array = rounded.view(np.uint32) >> 16
+    return bits.astype(np.uint16)
 
 
 @case

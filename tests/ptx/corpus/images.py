@@ -115,7 +115,11 @@ def max_pool(rng: np.random.Generator) -> Case:
     """Pairs are loaded as vectors; the odd row is left out."""
     x = rng.integers(0, 9, (HEIGHT, 84)).astype(np.float32)
     quads = x[:44].reshape(22, 2, 42, 2).transpose(0, 2, 1, 3).reshape(22, 42, 4)
-    arrays = {"x": x, "out": np.zeros((22, 42), np.float32), "choice": np.zeros((22, 42), np.uint8)}
+    arrays: dict[str, Array] = {
+        "x": x,
+        "out": np.zeros((22, 42), np.float32),
+        "choice": np.zeros((22, 42), np.uint8),
+    }
     return Case(
         arrays,
         [launch("max_pool", (2, 22), 32, HEIGHT, 84, "x", "out", "choice")],
@@ -141,7 +145,11 @@ def mandelbrot(rng: np.random.Generator) -> Case:
     arrays = {"out": np.zeros(SHAPE, np.uint16)}
     return Case(
         arrays,
-        [launch("mandelbrot", GRID, BLOCK, WIDTH, HEIGHT, float(left), float(top), float(step), limit, "out")],
+        [
+            launch(
+                "mandelbrot", GRID, BLOCK, WIDTH, HEIGHT, float(left), float(top), float(step), limit, "out"
+            )
+        ],
         {"out": count},
     )
 
@@ -153,7 +161,10 @@ def haar_levels(rng: np.random.Generator) -> Case:
     expected = x.astype(np.float64)
     for size in (256, 128, 64):
         pairs = expected[:, :size].reshape(3, -1, 2) / np.sqrt(2)
-        expected[:, : size // 2], expected[:, size // 2 : size] = pairs.sum(axis=2), pairs[..., 0] - pairs[..., 1]
+        expected[:, : size // 2], expected[:, size // 2 : size] = (
+            pairs.sum(axis=2),
+            pairs[..., 0] - pairs[..., 1],
+        )
     arrays = {"x": x, "out": np.zeros_like(x)}
     return Case(
         arrays, [launch("haar_levels", 3, 128, 3, "x", "out")], {"out": expected}, {"out": 60 * SINGLE}
@@ -165,7 +176,7 @@ def rgba_to_gray(rng: np.random.Generator) -> Case:
     """Vectors of four bytes."""
     x = rng.integers(0, 256, (1003, 4), np.uint8)
     arrays = {"x": x, "out": np.zeros(1003, np.uint8)}
-    expected = (x[:, :3].astype(np.int64) @ [77, 150, 29] + 128) >> 8
+    expected = (x[:, :3].astype(np.int64) @ np.array([77, 150, 29]) + 128) >> 8
     return Case(arrays, [launch("rgba_to_gray", 8, 128, 1003, "x", "out")], {"out": expected})
 
 

@@ -275,12 +275,13 @@ def divisions(rng: np.random.Generator) -> Case:
     shifted = x << 20
 
     def quotient(p: Array, q: Array) -> Array:
-        return np.sign(p) * np.sign(q) * (np.abs(p) // np.abs(q))
+        towards_zero: Array = np.sign(p) * np.sign(q) * (np.abs(p) // np.abs(q))
+        return towards_zero
 
     def wrapped(value: Array) -> Array:
-        return value.astype(np.int32)
+        return np.asarray(value, np.int64).astype(np.int32)
 
-    rest = x - quotient(x, np.int64(16)) * 16
+    rest = x - quotient(x, np.array(16)) * 16
     out = np.stack(
         [
             wrapped(quotient(x, y)),

@@ -76,14 +76,13 @@ def called_with_values(rng: np.random.Generator) -> Case:
 
     def clipped(i: int, v: int) -> int:
         v = min(max(v, -100), 100)
-        return min(max(v * 3, -50), min(max(i, 0), 70)) if v & 1 else v
+        return max(-50, min(v * 3, i, 70)) if v & 1 else v
 
     def mixed(i: int, v: int) -> int:
         value = clipped(i, v)
         result = value * 1000 + (v >> 3) + (v << 8)
         return -result if value > 0 else result
 
-    # clip() looks at the lower bound first, which matters where the bounds are the wrong way around: they are not.
     arrays = {"x": x, "out": np.zeros(N, np.int32), "wide": np.zeros(N, np.int64)}
     one = launch("called_with_values", GRID, 64, N, "x", "out", "wide")
     return Case(arrays, [one], {"out": _each(clipped, x), "wide": _each(mixed, x)})
@@ -148,7 +147,11 @@ def packed_records(rng: np.random.Generator) -> Case:
     packed = (kind | count << 3 | (delta & 127) << 12).astype(np.uint32)
     out = np.select([kind == 1, kind == 2, kind == 3], [count + delta, count - delta, count * delta], delta)
     words = (count * np.float32(0.5)).astype(np.float32).view(np.uint8).reshape(N, 4)[:, [3, 1, 2, 0]]
-    arrays = {"packed": packed, "out": np.zeros(N, np.int32), "words": np.zeros((N, 4), np.uint8)}
+    arrays: dict[str, Array] = {
+        "packed": packed,
+        "out": np.zeros(N, np.int32),
+        "words": np.zeros((N, 4), np.uint8),
+    }
     one = launch("packed_records", GRID, 64, N, "packed", "out", "words")
     return Case(arrays, [one], {"out": out, "words": words})
 
@@ -158,7 +161,7 @@ def templates(rng: np.random.Generator) -> Case:
     """Three instances, with mangled names and objects without members as arguments."""
     a = rng.integers(-(2**31), 2**31, (N, 4), np.int32)
     b, c = rng.standard_normal((N, 3)), rng.integers(0, 2**16, (N, 7), np.uint16)
-    arrays = {
+    arrays: dict[str, Array] = {
         **{"a": a, "b": b, "c": c},
         **{"a_out": np.zeros(N, np.int32), "b_out": np.zeros(N), "c_out": np.zeros(N, np.uint16)},
     }
@@ -198,9 +201,8 @@ def dynamic_shared(rng: np.random.Generator) -> Case:
     for size in (48, 64):
         grid = blocks(N, size)
         launches.append(launch("dynamic_shared", grid, size, N, "x", f"out{size}", shared=13 * size))
-        values = np.zeros(grid * size)
-        values[:N] = x
-        values = values.reshape(grid, size)
+        values = np.zeros((grid, size))
+        values.flat[:N] = x
         picked = values[:, (np.arange(size) * 7 + 3) % size]
         expected[f"out{size}"] = np.where(picked > 0.5, picked, -values).reshape(-1)[:N]
     return Case(arrays, launches, expected)

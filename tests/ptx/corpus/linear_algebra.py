@@ -244,7 +244,7 @@ def spmv_ell(rng: np.random.Generator) -> Case:
     picked = np.where(used, rng.integers(0, columns, (width, rows)), -1).astype(np.int32)
     values, x = rng.standard_normal((width, rows)), rng.standard_normal(columns)
     terms = np.where(used, values * x[picked], 0)
-    arrays = {"columns": picked, "values": values, "x": x, "y": np.zeros(rows)}
+    arrays: dict[str, Array] = {"columns": picked, "values": values, "x": x, "y": np.zeros(rows)}
     return Case(
         arrays,
         [launch("spmv_ell", 3, 32, rows, width, "columns", "values", "x", "y")],

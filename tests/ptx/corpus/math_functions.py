@@ -41,9 +41,7 @@ def _rows(
     for row, bound in (absolute or {}).items():
         error[row] = np.maximum(error[row], bound)
     arrays = {"x": x, "y": y, "out": np.zeros(expected.shape, kind)}
-    return Case(
-        arrays, [launch(entry, GRID, 64, N, "x", "y", "out")], {"out": expected}, {"out": error}
-    )
+    return Case(arrays, [launch(entry, GRID, 64, N, "x", "y", "out")], {"out": expected}, {"out": error})
 
 
 def _single(rng: np.random.Generator, low: float, high: float) -> Array:
@@ -63,7 +61,7 @@ def float_exponentials(rng: np.random.Generator) -> Case:
         _single(rng, -16, 16),
         _positive(rng, -20, 20),
         lambda x, y: [
-            (np.exp(x), 2),
+            (np.exp(x), 1),
             (np.exp2(x), 2),
             (10 ** (x / 4), 2),
             (np.expm1(x), 1),
@@ -90,8 +88,8 @@ def float_trigonometry(rng: np.random.Generator) -> Case:
             (np.arccos(y), 2),
             (np.arctan(x), 2),
             (np.arctan2(y, x), 3),
-            (np.sin(np.pi * np.fmod(x, 2)), 2),
-            (np.cos(np.pi * np.fmod(x, 2)), 2),
+            (np.sin(np.pi * np.fmod(x, 2)), 1),
+            (np.cos(np.pi * np.fmod(x, 2)), 1),
         ],
         # The reference's own error where the result is near zero.
         {7: 1e-15, 8: 1e-15},
@@ -140,7 +138,7 @@ def float_powers(rng: np.random.Generator) -> Case:
             (y**-0.5, 2),
             (np.sqrt(y), 0),
             (np.cbrt(x), 1),
-            (1 / np.cbrt(y), 2),
+            (1 / np.cbrt(y), 1),
             (np.hypot(x, y), 3),
             (1 / y, 0),
             (x / y, 0),
@@ -203,7 +201,7 @@ def float_rounding(rng: np.random.Generator) -> Case:
 @case
 def float_intrinsics(rng: np.random.Generator) -> Case:
     """The fast ones within their errors on their intervals, the others exact."""
-    case = _rows(
+    return _rows(
         "float_intrinsics",
         _single(rng, -12, 12),
         _positive(rng, -5, 5),
@@ -222,7 +220,6 @@ def float_intrinsics(rng: np.random.Generator) -> Case:
         ],
         {1: 2**-21.41, 2: 2**-21.41, 3: 2**-21.19},
     )
-    return case
 
 
 @case
@@ -366,11 +363,15 @@ def conversions(rng: np.random.Generator) -> Case:
     rounded = np.rint(y * 1e6).astype(np.int64)
     wides = np.stack([first, y.astype(np.int64), rounded, np.abs(y).astype(np.int64)])
     near, near_wide = y.astype(np.float32), rounded.astype(np.float32)
-    toward_zero = np.where(np.abs(near.astype(np.float64)) > np.abs(y), np.nextafter(near, np.float32(0)), near)
+    toward_zero = np.where(
+        np.abs(near.astype(np.float64)) > np.abs(y), np.nextafter(near, np.float32(0)), near
+    )
     below = np.array([int(a) < int(b) for a, b in zip(near_wide, rounded, strict=True)])
     up = np.where(below, np.nextafter(near_wide, np.float32(np.inf)), near_wide)
-    floats = np.stack([near, y.astype(np.int64).astype(np.int32).astype(np.float32), near_wide, toward_zero, up])
-    arrays = {
+    floats = np.stack(
+        [near, y.astype(np.int64).astype(np.int32).astype(np.float32), near_wide, toward_zero, up]
+    )
+    arrays: dict[str, Array] = {
         **{"x": x, "y": y, "out": np.zeros_like(out), "wide": np.zeros_like(wides)},
         "floats": np.zeros(floats.shape, np.float32),
     }
@@ -385,7 +386,16 @@ def classification(rng: np.random.Generator) -> Case:
     x, y = np.resize(special, N).astype(np.float32), np.resize([*special, 1e-310], N)
 
     def flags(v: Array) -> Array:
-        tests = [np.isnan(v), np.isinf(v), np.isfinite(v), np.signbit(v), v < 0, v == 0, np.isnan(v), ~(v > 1)]
+        tests = [
+            np.isnan(v),
+            np.isinf(v),
+            np.isfinite(v),
+            np.signbit(v),
+            v < 0,
+            v == 0,
+            np.isnan(v),
+            ~(v > 1),
+        ]
         # The sign of what is not a number is not compared.
         return np.where(np.isnan(v), 0, sum(test.astype(int) << k for k, test in enumerate(tests)))
 

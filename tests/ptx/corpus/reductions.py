@@ -1,7 +1,7 @@
 """Reductions, histograms, and what is made of them."""
 
 import numpy as np
-from tests.ptx.corpus.case import SINGLE, Case, blocks, case, launch
+from tests.ptx.corpus.case import SINGLE, Array, Case, blocks, case, launch
 
 N = 1003
 
@@ -38,9 +38,8 @@ def block_sum(rng: np.random.Generator) -> Case:
 def block_sum_tree(rng: np.random.Generator) -> Case:
     """The same additions as the tree's: equal to the last bit."""
     x = rng.random(N)
-    tree = np.zeros(1024)
-    tree[:N] = x
-    tree = tree.reshape(4, 256)
+    tree: Array = np.zeros((4, 256))
+    tree.flat[:N] = x
     while tree.shape[1] > 1:
         half = tree.shape[1] // 2
         tree = tree[:, :half] + tree[:, half:]
@@ -164,7 +163,7 @@ def moments(rng: np.random.Generator) -> Case:
     block = np.arange(N) // 64 % 4
     parts = [x[block == b].astype(np.float64) for b in range(4)]
     expected = np.array([[p.size, p.mean(), ((p - p.mean()) ** 2).sum()] for p in parts])
-    arrays = {"x": x, "out": np.zeros((4, 3))}
+    arrays: dict[str, Array] = {"x": x, "out": np.zeros((4, 3))}
     return Case(
         arrays, [launch("moments", 4, 64, N, "x", "out")], {"out": expected}, {"out": 1e-12 * expected}
     )

@@ -63,7 +63,9 @@ def euler_flux(rng: np.random.Generator) -> Case:
     neighbours = rng.integers(-40, cells, (3, cells), np.int32)
     normals = rng.standard_normal((3, 2, cells)).astype(np.float32)
     density = rng.uniform(0.5, 2, cells)
-    state = np.stack([density, rng.uniform(-1, 1, cells), rng.uniform(-1, 1, cells), rng.uniform(4, 8, cells)])
+    state = np.stack(
+        [density, rng.uniform(-1, 1, cells), rng.uniform(-1, 1, cells), rng.uniform(4, 8, cells)]
+    )
     state = state.astype(np.float32)
     wide = state.astype(np.float64)
 
@@ -189,7 +191,10 @@ def backprop_layer(rng: np.random.Generator) -> Case:
     inputs, outputs = 70, 37
     x, weights = rng.random(inputs, np.float32), rng.standard_normal((inputs, outputs)).astype(np.float32)
     weights *= np.float32(0.2)
-    delta, previous = rng.standard_normal(outputs, np.float32), rng.standard_normal((inputs, outputs), np.float32)
+    delta, previous = (
+        rng.standard_normal(outputs, np.float32),
+        rng.standard_normal((inputs, outputs), np.float32),
+    )
     hidden = 1 / (1 + np.exp(-(x.astype(np.float64) @ weights)))
     change = 0.3 * np.outer(x, delta.astype(np.float64)) + 0.3 * previous
     arrays = {"x": x, "weights": weights, "hidden": np.zeros(outputs, np.float32)}
@@ -216,7 +221,10 @@ def gelu(rng: np.random.Generator) -> Case:
     expected = 0.5 * wide * (1 + np.tanh(0.7978845608 * (wide + 0.044715 * wide**3)))
     arrays = {"x": x, "out": np.zeros_like(x)}
     return Case(
-        arrays, [launch("gelu", 5, 64, x.size, "x", "out")], {"out": expected}, {"out": 8 * SINGLE * np.abs(wide)}
+        arrays,
+        [launch("gelu", 5, 64, x.size, "x", "out")],
+        {"out": expected},
+        {"out": 8 * SINGLE * np.abs(wide)},
     )
 
 

@@ -64,9 +64,7 @@ def bitonic_sort_global(rng: np.random.Generator) -> Case:
 def odd_even_sort(rng: np.random.Generator) -> Case:
     """Rows of an odd length of 16-bit integers."""
     x = rng.integers(-300, 300, (3, 75), np.int16)
-    return Case(
-        {"x": x}, [launch("odd_even_sort", 3, 40, 75, "x", shared=150)], {"x": np.sort(x, axis=1)}
-    )
+    return Case({"x": x}, [launch("odd_even_sort", 3, 40, 75, "x", shared=150)], {"x": np.sort(x, axis=1)})
 
 
 @case

@@ -23,9 +23,7 @@ def jacobi_2d(rng: np.random.Generator) -> Case:
         expected[1:-1, 1:-1] = 0.2 * (
             old[1:-1, 1:-1] + old[1:-1, :-2] + old[1:-1, 2:] + old[:-2, 1:-1] + old[2:, 1:-1]
         )
-    launches = [
-        launch("jacobi_2d", GRID, BLOCK, WIDTH, HEIGHT, *names) for names in (("a", "b"), ("b", "a"))
-    ]
+    launches = [launch("jacobi_2d", GRID, BLOCK, WIDTH, HEIGHT, *names) for names in (("a", "b"), ("b", "a"))]
     return Case(arrays, launches, {"a": expected}, {"a": 12 * SINGLE})
 
 
@@ -144,8 +142,7 @@ def game_of_life(rng: np.random.Generator) -> Case:
         )
         expected = ((around == 3) | ((around == 2) & (expected == 1))).astype(np.uint8)
     launches = [
-        launch("game_of_life", GRID, BLOCK, WIDTH, HEIGHT, *names)
-        for names in (("a", "b"), ("b", "a")) * 2
+        launch("game_of_life", GRID, BLOCK, WIDTH, HEIGHT, *names) for names in (("a", "b"), ("b", "a")) * 2
     ]
     return Case({"a": x, "b": np.zeros_like(x)}, launches, {"a": expected})
 

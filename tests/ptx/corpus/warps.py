@@ -28,7 +28,7 @@ def tile_votes(rng: np.random.Generator) -> Case:
     ballots = ((tiles > 0) << np.arange(16)).sum(axis=1)
     votes = ballots | (tiles > -0.5).all(axis=1) << 16 | (tiles > 0.9).any(axis=1) << 17
     swapped = tiles[:, np.arange(16) ^ 5] - tiles[:, :1]
-    arrays = {"x": x, "out": np.zeros(WHOLE), "votes": np.zeros(WHOLE // 16, np.uint32)}
+    arrays: dict[str, Array] = {"x": x, "out": np.zeros(WHOLE), "votes": np.zeros(WHOLE // 16, np.uint32)}
     return Case(
         arrays,
         [launch("tile_votes", WHOLE // 128, 128, WHOLE, "x", "out", "votes")],
