@@ -3,17 +3,23 @@
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from tests.ptx.corpus import CASES, Case, build
+from tests.ptx.corpus.case import Array
+from tests.ptx.corpus.nvrtc import compile_source, is_installed
 
 import logv
 from logv.runtime.device import Device
 from logv.runtime.program import ObjectCode
 
 CORPUS = Path(__file__).parent / "corpus"
+
+
+def theme(name: str) -> str:
+    """Return the theme of a case: the name of its source."""
+    return name.partition("-")[0]
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +44,21 @@ def virtual(machine: logv.Machine) -> Iterator[Device]:
 
 
 @cache
-def compiled(theme: str) -> ObjectCode:
-    """The program of a theme, as nvcc compiled it."""
-    return logv.Program((CORPUS / f"{theme}.ptx").read_text(), code_type="ptx").compile()
+def by_nvcc(theme: str) -> ObjectCode:
+    """Return the program of a theme, as nvcc compiled it."""
+    return logv.Program((CORPUS / f"{theme}.ptx").read_text()).compile()
 
 
-def run(case: Case, program: ObjectCode, device: Device) -> Mapping[str, np.ndarray[Any, Any]]:
+@cache
+def by_nvrtc(theme: str) -> ObjectCode:
+    """Return the program of a theme, as NVRTC compiles it."""
+    return logv.Program(compile_source(CORPUS / f"{theme}.cu")).compile()
+
+
+def run(case: Case, program: ObjectCode, device: Device) -> Mapping[str, Array]:
     """Run a case on a device and return what its arrays hold afterwards."""
     stream = device.create_stream()
-    buffers = {name: device.allocate(max(1, array.nbytes)) for name, array in case.arrays.items()}
+    buffers = {name: device.allocate(array.nbytes) for name, array in case.arrays.items()}
     for name, array in case.arrays.items():
         buffers[name].copy_from(np.ascontiguousarray(array), stream=stream)
     addresses = {name: buffer.handle for name, buffer in buffers.items()}
@@ -56,7 +68,6 @@ def run(case: Case, program: ObjectCode, device: Device) -> Mapping[str, np.ndar
     results = {name: np.empty(array.shape, array.dtype) for name, array in case.arrays.items()}
     for name, result in results.items():
         buffers[name].copy_to(result, stream=stream)
-    stream.sync()
     for buffer in buffers.values():
         buffer.close()
     stream.close()
@@ -64,14 +75,30 @@ def run(case: Case, program: ObjectCode, device: Device) -> Mapping[str, np.ndar
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_native(name: str, native: Device) -> None:
+def test_kernel_is_right_natively(name: str, native: Device) -> None:
     """From nvcc's PTX, on the host."""
     case = build(name)
-    case.check(run(case, compiled(name.partition("-")[0]), native))
+    case.check(run(case, by_nvcc(theme(name)), native))
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_virtual(name: str, virtual: Device) -> None:
+def test_kernel_is_right_in_a_vm(name: str, virtual: Device) -> None:
     """From nvcc's PTX, in a VM."""
     case = build(name)
-    case.check(run(case, compiled(name.partition("-")[0]), virtual))
+    case.check(run(case, by_nvcc(theme(name)), virtual))
+
+
+@pytest.mark.skipif(not is_installed(), reason="NVRTC is not installed")
+@pytest.mark.parametrize("name", [name for name in CASES if theme(name) != "tiles"])
+def test_kernel_is_right_from_nvrtc(name: str, native: Device) -> None:
+    """From NVRTC's PTX, on the host."""
+    case = build(name)
+    case.check(run(case, by_nvrtc(theme(name)), native))
+
+
+@pytest.mark.parametrize("source", sorted(CORPUS.glob("*.cu")), ids=lambda path: path.stem)
+def test_every_kernel_has_a_case(source: Path) -> None:
+    """A kernel that nothing launches is not tested."""
+    cases = [build(name) for name in CASES if theme(name) == source.stem]
+    launched = {launch.entry for case in cases for launch in case.launches}
+    assert launched == set(by_nvcc(source.stem).kernel_names)

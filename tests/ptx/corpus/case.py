@@ -99,7 +99,8 @@ class Case:
                 first = tuple(wrong[0])
                 raise AssertionError(
                     f"{name}: {len(wrong)} of {wide.size} elements are off by more than allowed, "
-                    f"first {first}: {wide[first]!r} where {expected[first]!r} is expected within {limit[first]:.3g}"
+                    f"first {first}: {wide[first]!r} where {expected[first]!r} is right "
+                    f"within {limit[first]:.3g}"
                 )
 
 

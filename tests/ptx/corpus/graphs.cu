@@ -1,4 +1,5 @@
 // Graphs, trees, sequences and clusters.
+#define INFINITE __int_as_float(0x7f800000)
 
 // Breadth-first search, level by level over all nodes.
 extern "C" __global__ void bfs_level(int nodes, int level, const int *starts, const int *edges, int *distance, int *changed) {
@@ -187,7 +188,7 @@ extern "C" __global__ void kmeans_assign(int points, int dimensions, int cluster
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= points) return;
   int best = 0;
-  float least = INFINITY;
+  float least = INFINITE;
   for (int c = 0; c < clusters; c++) {
     float sum = 0;
     for (int d = 0; d < dimensions; d++) {
@@ -225,7 +226,7 @@ extern "C" __global__ void nearest_neighbours(int queries, int references, int k
   float best[8];
   int place[8];
   for (int r = 0; r < k; r++) {
-    best[r] = INFINITY;
+    best[r] = INFINITE;
     place[r] = -1;
   }
   for (int j = 0; j < references; j++) {

@@ -1,4 +1,5 @@
 // Reductions, histograms, and what is made of them.
+#define INFINITE __int_as_float(0x7f800000)
 
 __device__ __forceinline__ float warp_total(float value) {
   for (int offset = 16; offset > 0; offset /= 2) value += __shfl_down_sync(0xffffffffu, value, offset);
@@ -99,7 +100,7 @@ extern "C" __global__ void softmax_rows(int rows, int columns, const float *in, 
   int row = blockIdx.x * blockDim.y + threadIdx.y, lane = threadIdx.x;
   if (row >= rows) return;
   const float *source = in + row * columns;
-  float largest = -INFINITY;
+  float largest = -INFINITE;
   for (int k = lane; k < columns; k += 32) largest = fmaxf(largest, source[k]);
   largest = warp_largest(largest);
   float sum = 0;
@@ -137,7 +138,7 @@ extern "C" __global__ void arg_max(int n, const float *in, float *values, int *p
   __shared__ float best[96];
   __shared__ int at[96];
   int t = threadIdx.x, i = blockIdx.x * 96 + t;
-  best[t] = i < n ? in[i] : -INFINITY;
+  best[t] = i < n ? in[i] : -INFINITE;
   at[t] = i;
   for (int size = 96; size > 1; size = (size + 1) / 2) {
     __syncthreads();
