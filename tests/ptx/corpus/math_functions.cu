@@ -18,7 +18,7 @@
 
 FLOAT_ROWS(float_exponentials, expf(x), exp2f(x), exp10f(x / 4), expm1f(x), logf(y), log2f(y), log10f(y), log1pf(y))
 FLOAT_ROWS(float_trigonometry, sinf(x), cosf(x), tanf(x), asinf(y), acosf(y), atanf(x), atan2f(y, x), sinpif(x), cospif(x))
-FLOAT_ROWS(float_large_arguments, sinf(x), cosf(x), tanf(x))
+FLOAT_ROWS(float_large_arguments, sinf(x), cosf(x), tanf(y))
 FLOAT_ROWS(float_hyperbolic, sinhf(x), coshf(x), tanhf(x), asinhf(x), acoshf(1 + y), atanhf(x / 16))
 FLOAT_ROWS(float_powers, powf(y, x), rsqrtf(y), sqrtf(y), cbrtf(x), rcbrtf(y), hypotf(x, y), 1 / y, x / y)
 FLOAT_ROWS(float_special, erff(x), erfcf(x), erfinvf(x / 16), lgammaf(y), tgammaf(y), normcdff(x))

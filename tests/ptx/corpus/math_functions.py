@@ -104,7 +104,7 @@ def float_large_arguments(rng: np.random.Generator) -> Case:
         "float_large_arguments",
         x,
         x,
-        lambda x, _: [(np.sin(x), 2), (np.cos(x), 2), (np.tan(x), 4)],
+        lambda x, y: [(np.sin(x), 2), (np.cos(x), 2), (np.tan(y), 4)],
     )
 
 
