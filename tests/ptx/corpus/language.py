@@ -1,5 +1,7 @@
 """What the language offers: control flow, functions, structures, memory spaces; exact but for one case."""
 
+from collections.abc import Callable
+
 import numpy as np
 from tests.ptx.corpus.case import SINGLE, Array, Case, blocks, case, launch
 
@@ -7,13 +9,7 @@ N = 203
 GRID = blocks(N, 64)
 
 
-def _remainder(a: int, b: int) -> int:
-    """Return the rest of C's division, which has the dividend's sign."""
-    return int(np.fmod(a, b))
-
-
-def _each(function: object, *columns: Array) -> Array:
-    assert callable(function)
+def _each(function: Callable[..., int], *columns: Array) -> Array:
     return np.array([function(i, *map(int, row)) for i, row in enumerate(zip(*columns, strict=True))])
 
 

@@ -32,7 +32,7 @@ def nbody(rng: np.random.Generator) -> Case:
 
 @case
 def lava_md(rng: np.random.Generator) -> Case:
-    """Boxes in a row, each with up to two neighbours; one box of eight entries of the list is full."""
+    """Boxes in a row, with up to two neighbours each; one box has all of them."""
     boxes, per_box, alpha = 6, 48, 0.5
     position = rng.random((boxes * per_box, 4), np.float32)
     position[:, 0] += np.repeat(np.arange(boxes), per_box)
