@@ -26,11 +26,15 @@ class Divergence:
     divergent : set of Value
     entangled : bool
         Threads of a block may wait at different barriers at one time; every phi is divergent then.
+    areas : dict of Block to set of Block
+        Where threads meet again after a branch that sent some of them to a warp operation, and the
+        blocks in between. The threads that come first must wait there for the others.
     """
 
     def __init__(self, graph: Graph, demoted: Iterable[Value]) -> None:
         self.divergent: set[Value] = set()
         self.entangled = False
+        self.areas: dict[Block, set[Block]] = {}
         self._graph = graph
         self._users: dict[Value, list[Value]] = {}
         self._branches: dict[Value, list[Block]] = {}
@@ -40,13 +44,15 @@ class Divergence:
         for loop in graph.loops:
             for block in loop.blocks:
                 self._loops_of.setdefault(block, []).append(loop)
-        self._reaches_barrier = self._barrier_reach()
+        waits = {block for block in graph.blocks if block.terminator == "barrier"}
+        self._reaches_barrier = self._reach(waits)
+        self._goes_on = self._reach(waits.union(*(loop.blocks for loop in graph.loops)))
         self._work = 0
         for block in graph.blocks:
             for value in (*block.phis, *block.ops):
                 for arg in value.args:
                     self._users.setdefault(arg, []).append(value)
-                if value.op in ("load", "atom") or (
+                if value.op in ("load", "atom", "collect") or (
                     value.op == "special" and str(value.attr).startswith("tid")
                 ):
                     self._mark(value)
@@ -77,8 +83,10 @@ class Divergence:
             for block in self._branches.get(value, ()):
                 self._diverge(block)
 
-    def _barrier_reach(self) -> set[Block]:
-        stack = [block for block in self._graph.blocks if block.terminator == "barrier"]
+    @staticmethod
+    def _reach(targets: set[Block]) -> set[Block]:
+        """Blocks from which one of the targets can be reached."""
+        stack = list(targets)
         found = set(stack)
         while stack:
             for before in stack.pop().predecessors:
@@ -93,11 +101,16 @@ class Divergence:
         labels = {successor: successor for successor in branch.successors}
         pending = [successor for successor in labels if successor.index != join]
         both_wait = all(successor in self._reaches_barrier for successor in labels)
+        both_go_on = all(successor in self._goes_on for successor in labels)
+        meets = False
         while pending:
             block = pending.pop()
             self._work += 1
-            if block.terminator == "barrier" and both_wait and block is not branch:
-                self.entangled = True
+            if block.meeting is not None and block is not branch:
+                if not block.meeting.of_warp or join < 0:
+                    self.entangled |= both_wait if not block.meeting.of_warp else both_go_on
+                else:
+                    meets = True
             label = labels[block]
             for successor in block.successors:
                 known = labels.get(successor)
@@ -113,6 +126,8 @@ class Divergence:
                     continue
                 if successor.index != join:
                     pending.append(successor)
+        if meets and (after := self._graph.blocks[join]) in self._goes_on:
+            self.areas.setdefault(after, set()).update(block for block in labels if block is not after)
         if self._work > _MAX_WORK or self.entangled:
             self._give_up()
         for loop in self._loops_of.get(branch, ()):

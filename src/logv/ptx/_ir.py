@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from logv.ptx._meeting import Meeting
 
-# Operations whose result depends on their arguments only.
+# Operations whose result does not depend on their arguments only.
 IMPURE = frozenset({"load", "store", "atom", "fence", "phi", "livein", "publish", "collect", "counted"})
 
 # Operations that somebody else can notice.
@@ -82,7 +82,7 @@ class Access:
 class Block:
     """A basic block. `terminator` is ``jump branch barrier exit trap``; `successors` in branch order.
 
-    `meeting` says what threads do together at a ``barrier``; None: they wait for all others of the block.
+    `meeting` says what threads do together at a ``barrier``; None elsewhere.
     """
 
     index: int

@@ -53,7 +53,7 @@ def lower(entry: Entry, block: tuple[int, int, int] | None = None) -> Function:
         An instruction that is malformed or not supported.
     """
     function = _EntryLowering(entry, block or (1, 1, 1)).run()
-    return _lower_barrier.settle_barriers(function, prod(block) if block else None)
+    return _lower_barrier.settle_meetings(function, prod(block) if block else None)
 
 
 class _EntryLowering:

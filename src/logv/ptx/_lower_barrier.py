@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from logv.hw.software_gpu import WARP_SIZE
 from logv.ptx._ir import Block, Function, Value
 from logv.ptx._lowering import Lowering
-from logv.ptx._meeting import MASK, VALUE, Meeting
+from logv.ptx._meeting import MASK, OTHER, VALUE, Meeting
 from logv.ptx._syntax import Instruction, Operand
 from logv.ptx._types import SCALAR_TYPES
 
@@ -16,16 +16,19 @@ _U32 = SCALAR_TYPES["u32"]
 
 @dataclass(frozen=True, slots=True)
 class _Expectation:
-    """What an operand of a barrier must be; `count` if it is a number of threads."""
+    """What a published word must be if it is a constant; checked once constants are known."""
 
     instruction: Instruction
-    count: bool
+    word: int
 
 
-def wait(low: Lowering, meeting: Meeting | None, words: Sequence[tuple[int, Value]] = ()) -> None:
+def wait(
+    low: Lowering, instruction: Instruction, meeting: Meeting, words: Sequence[tuple[int, Value]] = ()
+) -> None:
     """End the current block where threads wait, after each has published words (i32)."""
     for word, value in words:
-        low.op("publish", "", value, attr=word)
+        expectation = _Expectation(instruction, word)
+        low.op("publish", "", value, attr=word if word == VALUE else expectation)
     after = low.new_block()
     low.block.terminator = "barrier"
     low.block.meeting = meeting
@@ -39,27 +42,28 @@ def barrier(low: Lowering, instruction: Instruction) -> None:
     operands = instruction.operands
     if words == ["warp", "sync"]:
         (mask,) = low.operands(instruction, 1)
-        wait(low, Meeting("sync"), [(MASK, low.value(instruction, mask, _U32))])
+        wait(low, instruction, Meeting("sync"), [(MASK, low.value(instruction, mask, _U32))])
     elif words == ["sync"]:
-        _expect(low, instruction, operands)
-        wait(low, None)
+        wait(low, instruction, Meeting("barrier"), _numbers(low, instruction, operands))
+    elif words == ["arrive"]:
+        low.operands(instruction, 2)
+        wait(low, instruction, Meeting("arrive"), _numbers(low, instruction, operands))
     elif len(words) == 3 and words[0] == "red":
         _reduce(low, instruction, words[1], words[2])
-    elif words == ["arrive"]:
-        raise instruction.error(
-            "a barrier where threads arrive without waiting is not supported; let all threads wait (bar.sync)"
-        )
     else:
         raise instruction.error(f"{'.'.join((instruction.opcode, *instruction.modifiers))} is not supported")
 
 
-def _expect(low: Lowering, instruction: Instruction, operands: Sequence[Operand]) -> None:
-    """Note a barrier's number and its number of threads, to be checked once constants are known."""
+def _numbers(
+    low: Lowering, instruction: Instruction, operands: Sequence[Operand]
+) -> list[tuple[int, Value]]:
+    """Return a barrier's number and its number of threads as words."""
     if len(operands) > 2:
         raise instruction.error("a barrier, and perhaps a number of threads, is expected")
-    for operand, count in zip(operands, (False, True), strict=False):
-        value = low.value(instruction, operand, _U32)
-        low.op("expect", "", value, attr=_Expectation(instruction, count))
+    values = [low.value(instruction, operand, _U32) for operand in operands]
+    if not values:
+        values = [low.const("i32", 0)]
+    return list(zip((MASK, OTHER), values, strict=False))
 
 
 def _reduce(low: Lowering, instruction: Instruction, name: str, kind: str) -> None:
@@ -69,20 +73,20 @@ def _reduce(low: Lowering, instruction: Instruction, name: str, kind: str) -> No
     if not 3 <= len(instruction.operands) <= 4:
         raise instruction.error(f"3 or 4 operands expected, found {len(instruction.operands)}")
     target, *numbers, source = instruction.operands
-    _expect(low, instruction, numbers)
     predicate = low.predicate(instruction, source)
     if name == "and":
         # All are true if none is false.
         predicate = low.invert(predicate)
-    wait(low, Meeting("count", whole_block=True), [(VALUE, low.cast("zext", "i32", predicate))])
+    words = [(VALUE, low.cast("zext", "i32", predicate)), *_numbers(low, instruction, numbers)]
+    wait(low, instruction, Meeting("count"), words)
     result = low.op("counted", "i32")
     if name != "popc":
         result = low.compare("eq" if name == "and" else "ne", result, low.const("i32", 0))
     low.assign(instruction, target, result)
 
 
-def settle_barriers(function: Function, threads: int | None) -> Function:
-    """Check what barriers expect, and let meetings whose mask is a constant say so.
+def settle_meetings(function: Function, threads: int | None) -> Function:
+    """Note in each meeting what is a constant there, and check it.
 
     Parameters
     ----------
@@ -92,39 +96,49 @@ def settle_barriers(function: Function, threads: int | None) -> Function:
         Threads of a block; None if that is not known yet.
     """
     for block in function.blocks:
-        expectations = [value for value in block.ops if value.op == "expect"]
-        if expectations:
-            block.ops = [value for value in block.ops if value.op != "expect"]
-            for value in expectations:
-                _check(value, threads)
-        if block.meeting is not None:
-            _settle_mask(block, block.meeting)
+        if block.meeting is None:
+            continue
+        kept: list[Value] = []
+        for value in block.ops:
+            expectation = value.attr
+            if value.op == "publish" and isinstance(expectation, _Expectation):
+                value.attr = expectation.word
+                if _settle(block, block.meeting, expectation, value.args[0], threads):
+                    continue
+            kept.append(value)
+        block.ops = kept
+        if block.meeting.operation == "count":
+            block.successors[0].ops[0].attr = block.meeting.number
     return function
 
 
-def _check(value: Value, threads: int | None) -> None:
-    expectation = value.attr
-    assert isinstance(expectation, _Expectation)
+def _settle(
+    block: Block, meeting: Meeting, expectation: _Expectation, value: Value, threads: int | None
+) -> bool:
+    """Put a constant into the meeting; False if the word has to be published."""
     instruction = expectation.instruction
-    number = value.args[0].attr if value.args[0].op == "const" else None
-    if not expectation.count:
-        if not isinstance(number, int) or number >= _BARRIERS:
-            raise instruction.error(f"the barrier must be a constant, 0 to {_BARRIERS - 1}")
-    elif not isinstance(number, int) or number % WARP_SIZE or not number:
-        raise instruction.error(f"the number of threads must be a constant, a multiple of {WARP_SIZE}")
-    elif threads is not None and number != -(-threads // WARP_SIZE) * WARP_SIZE:
-        raise instruction.error(
-            f"a barrier for some of the threads is not supported: {number}, and the block has {threads}"
+    number = value.attr if value.op == "const" and isinstance(value.attr, int) else None
+    if meeting.of_warp:
+        if expectation.word != MASK or number is None:
+            return False
+        if number == 0:
+            raise instruction.error("the mask names no lane")
+        block.meeting = replace(meeting, mask=number)
+    elif expectation.word == MASK:
+        if number is None and meeting.operation == "count":
+            raise instruction.error("the barrier's number must be a constant")
+        if number is not None and number >= _BARRIERS:
+            raise instruction.error(f"there is no barrier {number}: they are 0 to {_BARRIERS - 1}")
+        block.meeting = replace(meeting, number=number)
+    else:
+        if number is not None and (number % WARP_SIZE or not number):
+            raise instruction.error(f"{number} threads are not a multiple of {WARP_SIZE}")
+        whole = threads is not None and number == -(-threads // WARP_SIZE) * WARP_SIZE
+        # As many as there are: all of them.
+        block.meeting = replace(
+            meeting, threads=0 if whole and meeting.operation != "arrive" else number
         )
-
-
-def _settle_mask(block: Block, meeting: Meeting) -> None:
-    for value in block.ops:
-        number = value.args[0].attr if value.op == "publish" and value.args[0].op == "const" else None
-        if value.attr == MASK and isinstance(number, int):
-            block.ops.remove(value)
-            block.meeting = replace(meeting, mask=number)
-            return
+    return number is not None
 
 
 HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {"bar": barrier, "barrier": barrier}

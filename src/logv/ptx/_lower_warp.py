@@ -1,4 +1,4 @@
-"""Warp operations: ``shfl``, ``vote``, ``match``, ``redux`` and ``activemask``.
+"""Warp operations: ``shfl``, ``vote``, ``match``, ``redux``, ``activemask`` and ``elect``.
 
 Each thread publishes its operand and waits for its warp; what needs no other thread, as the lane that it
 reads from, is worked out before.
@@ -42,26 +42,56 @@ def shuffle(low: Lowering, instruction: Instruction) -> None:
     target, source, *rest = low.operands(instruction, 5)
     target, second = low.pair(instruction, target)
     value, b, c, mask = (low.value(instruction, operand, _B32) for operand in (source, *rest))
-    lane = low.special(instruction, "%laneid")
-    distance = low.int_op("and", b, _LANES)
-    segment = low.int_op("and", low.int_op("lshr", c, 8), _LANES)
-    outside = low.invert(segment)
-    first = low.int_op("and", lane, segment)
-    last = low.int_op("or", first, low.int_op("and", low.int_op("and", c, _LANES), outside))
-    if mode == "up":
-        other = low.int_op("sub", lane, distance)
-    elif mode == "down":
-        other = low.int_op("add", lane, distance)
-    elif mode == "bfly":
-        other = low.int_op("xor", lane, distance)
+    words = [(VALUE, value), (MASK, mask)]
+    meeting = Meeting("shfl")
+    if isinstance(b.attr, int) and isinstance(c.attr, int) and b.op == c.op == "const":
+        sources = [_source(mode, lane, b.attr, c.attr) for lane in range(WARP_SIZE)]
+        meeting = Meeting("shfl", lanes=tuple(lane for lane, _ in sources))
+        wait(low, instruction, meeting, words)
+        if second is not None:
+            answers = sum(1 << lane for lane, (_, found) in enumerate(sources) if found)
+            inside = _bit(low, low.const("i32", answers), low.special(instruction, "%laneid"))
     else:
-        other = low.int_op("or", first, low.int_op("and", distance, outside))
-    inside = low.compare("sge" if mode == "up" else "sle", other, last)
-    other = low.select(inside, other, lane)
-    wait(low, Meeting(f"shfl.{mode}"), [(VALUE, value), (OTHER, other), (MASK, mask)])
+        other, inside = _source_of_thread(low, low.special(instruction, "%laneid"), mode, b, c)
+        wait(low, instruction, meeting, [*words, (OTHER, other)])
     low.assign(instruction, target, low.op("collect", "i32"))
     if second is not None:
         low.assign(instruction, second, inside)
+
+
+def _source(mode: str, lane: int, b: int, c: int) -> tuple[int, bool]:
+    """Return the lane that a lane reads from, and whether that is inside of its segment."""
+    segment = c >> 8 & _LANES
+    first = lane & segment
+    last = first | c & _LANES & ~segment
+    distance = b & _LANES
+    other = {
+        "up": lane - distance,
+        "down": lane + distance,
+        "bfly": lane ^ distance,
+        "idx": first | distance & ~segment,
+    }[mode]
+    inside = other >= last if mode == "up" else other <= last
+    return (other if inside else lane), inside
+
+
+def _source_of_thread(low: Lowering, lane: Value, mode: str, b: Value, c: Value) -> tuple[Value, Value]:
+    """Emit :func:`_source`."""
+    segment = low.int_op("and", low.int_op("lshr", c, 8), _LANES)
+    first = low.int_op("and", lane, segment)
+    outside = low.invert(segment)
+    last = low.int_op("or", first, low.int_op("and", low.int_op("and", c, _LANES), outside))
+    distance = low.int_op("and", b, _LANES)
+    if mode == "idx":
+        other = low.int_op("or", first, low.int_op("and", distance, outside))
+    else:
+        other = low.int_op({"up": "sub", "down": "add", "bfly": "xor"}[mode], lane, distance)
+    inside = low.compare("sge" if mode == "up" else "sle", other, last)
+    return low.select(inside, other, lane), inside
+
+
+def _bit(low: Lowering, word: Value, place: Value) -> Value:
+    return low.cast("trunc", "i1", low.int_op("lshr", word, place))
 
 
 def vote(low: Lowering, instruction: Instruction) -> None:
@@ -72,7 +102,7 @@ def vote(low: Lowering, instruction: Instruction) -> None:
     target, source, members = low.operands(instruction, 3)
     predicate = low.cast("zext", "i32", low.predicate(instruction, source))
     mask = low.value(instruction, members, _B32)
-    wait(low, Meeting(f"vote.{mode}"), [(VALUE, predicate), (MASK, mask)])
+    wait(low, instruction, Meeting(f"vote.{mode}"), [(VALUE, predicate), (MASK, mask)])
     result = low.op("collect", "i32")
     low.assign(instruction, target, result if mode == "ballot" else _is_set(low, result))
 
@@ -89,7 +119,7 @@ def match(low: Lowering, instruction: Instruction) -> None:
     words = [(VALUE, low.cast("trunc", "i32", value)), (MASK, mask)]
     if kind == "b64":
         words.append((OTHER, low.cast("trunc", "i32", low.int_op("lshr", value, 32))))
-    wait(low, Meeting(f"match.{mode}.{kind}"), words)
+    wait(low, instruction, Meeting(f"match.{mode}.{kind}"), words)
     result = low.op("collect", "i32")
     low.assign(instruction, target, result)
     if second is not None:
@@ -105,7 +135,7 @@ def reduce(low: Lowering, instruction: Instruction) -> None:
     value = low.value(instruction, source, _B32)
     mask = low.value(instruction, members, _B32)
     name = f"{kind[0]}{mode}" if mode in ("min", "max") else mode
-    wait(low, Meeting(f"redux.{name}"), [(VALUE, value), (MASK, mask)])
+    wait(low, instruction, Meeting(f"redux.{name}"), [(VALUE, value), (MASK, mask)])
     low.assign(instruction, target, low.op("collect", "i32"))
 
 
@@ -113,8 +143,22 @@ def active_mask(low: Lowering, instruction: Instruction) -> None:
     """``activemask``: the lanes that run this together."""
     low.split(instruction, set(), 1)
     (target,) = low.operands(instruction, 1)
-    wait(low, Meeting("activemask", mask=0, place=len(low.blocks)))
+    wait(low, instruction, Meeting("activemask", mask=0))
     low.assign(instruction, target, low.op("collect", "i32"))
+
+
+def elect(low: Lowering, instruction: Instruction) -> None:
+    """``elect.sync``: choose one lane; it is the lowest."""
+    if instruction.modifiers != ("sync",):
+        raise instruction.error("elect.sync is expected")
+    target, members = low.operands(instruction, 2)
+    target, second = low.pair(instruction, target)
+    mask = low.value(instruction, members, _B32)
+    wait(low, instruction, Meeting("elect"), [(MASK, mask)])
+    leader = low.op("collect", "i32")
+    low.assign(instruction, target, leader)
+    if second is not None:
+        low.assign(instruction, second, low.compare("eq", leader, low.special(instruction, "%laneid")))
 
 
 def _is_set(low: Lowering, value: Value) -> Value:
@@ -123,4 +167,5 @@ def _is_set(low: Lowering, value: Value) -> Value:
 
 HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {
     "shfl": shuffle, "vote": vote, "match": match, "redux": reduce, "activemask": active_mask,
+    "elect": elect,
 }  # fmt: skip

@@ -10,30 +10,54 @@ from dataclasses import dataclass
 VALUE, OTHER, MASK, RESULT = range(4)
 WORDS = 4
 
+# Operations on the warp; numbered alike in ``_dispatch.pyx``.
+WARP_OPERATIONS = (
+    "sync", "activemask", "elect", "shfl", "vote.all", "vote.any", "vote.uni", "vote.ballot",
+    "match.any.b32", "match.any.b64", "match.all.b32", "match.all.b64",
+    "redux.add", "redux.umin", "redux.smin", "redux.umax", "redux.smax", "redux.and", "redux.or", "redux.xor",
+)  # fmt: skip
+# Operations on the block: wait; wait and count true predicates; be counted at a barrier and go on.
+BLOCK_OPERATIONS = ("barrier", "count", "arrive")
+
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """A warp operation, or a barrier of the whole block that counts threads.
+    """A warp operation, or a barrier of the block.
 
     Attributes
     ----------
     operation : str
-        ``shfl.up``, ``vote.any``, ``match.all.b64``, ``redux.add``, ``activemask``, ``sync``, ``count``.
-        Threads wait for others at the same operation.
-    whole_block : bool
-        Threads wait for all others of the block, not of their warp.
+        One of ``WARP_OPERATIONS`` or ``BLOCK_OPERATIONS``.
     mask : int or None
-        The lanes that wait for each other, where all threads name the same; else each publishes its mask.
-    place : int
-        A number of its own where threads wait for those at the very same place only; else 0.
+        Of a warp operation, the lanes that wait for each other, where all threads name the same; else
+        each publishes its mask.
+    lanes : tuple of int
+        Of a shuffle, the lane that each lane reads from, where that is a constant; else each publishes it.
+    number : int or None
+        Of a barrier, its number, where that is a constant; else each thread publishes it (MASK).
+    threads : int or None
+        Of a barrier, how many threads it waits for; 0 for all. None if each publishes that (OTHER).
     """
 
     operation: str
-    whole_block: bool = False
     mask: int | None = None
-    place: int = 0
+    lanes: tuple[int, ...] = ()
+    number: int | None = 0
+    threads: int | None = 0
 
     @property
-    def family(self) -> str:
-        """First word of the operation."""
-        return self.operation.partition(".")[0]
+    def of_warp(self) -> bool:
+        """Whether threads wait for others of their warp only."""
+        return self.operation in WARP_OPERATIONS
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all threads of the block wait, or count as they wait, and nothing else."""
+        return not self.of_warp and self.operation != "arrive" and self.number is not None and self.threads == 0
+
+    @property
+    def code(self) -> int:
+        """Number of the operation in the dispatcher's table."""
+        if self.of_warp:
+            return WARP_OPERATIONS.index(self.operation)
+        return len(WARP_OPERATIONS) + BLOCK_OPERATIONS.index(self.operation)

@@ -132,6 +132,10 @@ class Plan:
 
     def _schedule(self) -> None:
         """Close the set of scheduled regions: threads that parted stay so until they meet again."""
+        for region, plan in self.regions.items():
+            # Only the dispatcher counts threads at barriers that do not wait for all.
+            meeting = region.meeting
+            plan.scheduled |= meeting is not None and not meeting.of_warp and not meeting.is_plain
         pending = [region for region, plan in self.regions.items() if plan.scheduled]
         while pending:
             for target in pending.pop().leaves.values():
