@@ -77,7 +77,7 @@ cdef struct Schedule:
 cdef struct State:
     uint32_t counts[BARRIERS]    # of bar.red, when the barrier opened last
     uint32_t arrived[BARRIERS]   # threads that bar.arrive has counted
-    uint32_t fresh               # threads have moved since lanes were last compared
+    uint32_t compared            # no thread has moved since the lanes of warps were compared
     uint32_t gone                # threads have left
     # Followed by the sets of regions that threads are ready for, and that they wait before.
 
@@ -389,9 +389,9 @@ cdef int32_t next_region(const Schedule *plan, uint8_t *scratch) noexcept nogil:
         state.gone = 1
     while True:
         first = lowest(plan, ready, NULL)
-        if state.fresh and lowest(plan, waiting, set_at(plan, plan.warp_regions)) < first:
+        if not state.compared and lowest(plan, waiting, set_at(plan, plan.warp_regions)) < first:
             # Those behind go first, so that the threads of a loop stay together.
-            state.fresh = 0
+            state.compared = 1
             meet_in_warps(plan, scratch, first)
         elif first < plan.count:
             break
@@ -410,7 +410,7 @@ cdef int32_t next_region(const Schedule *plan, uint8_t *scratch) noexcept nogil:
     others = state.gone
     for word in range(plan.width):
         others |= ready[word] | waiting[word]
-    state.fresh = 1
+    state.compared = 0
     return 2 * <int32_t>first + (others == 0)
 
 
