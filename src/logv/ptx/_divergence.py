@@ -29,12 +29,16 @@ class Divergence:
     areas : dict of Block to set of Block
         Where threads meet again after a branch that sent some of them to a warp operation, and the
         blocks in between. The threads that come first must wait there for the others.
+    outliving : set of Value
+        Used after a loop that threads leave in different iterations: the loop's counters have gone on
+        when it is used.
     """
 
     def __init__(self, graph: Graph, demoted: Iterable[Value]) -> None:
         self.divergent: set[Value] = set()
         self.entangled = False
         self.areas: dict[Block, set[Block]] = {}
+        self.outliving: set[Value] = set()
         self._graph = graph
         self._users: dict[Value, list[Value]] = {}
         self._branches: dict[Value, list[Block]] = {}
@@ -149,10 +153,17 @@ class Divergence:
         else:
             return
         self._divergent_loops.add(loop)
+        meetings = [block.meeting for block in loop.blocks if block.meeting is not None]
+        if any(meeting.of_warp and meeting.mask is None for meeting in meetings):
+            # Lanes that have left may have been told to meet the others from another loop: an unrolled
+            # one has a rest.
+            self.entangled = True
+            self._give_up()
         for block in loop.blocks:
             for value in (*block.phis, *block.ops):
                 users = [user.block for user in self._users.get(value, ())] + self._branches.get(value, [])
                 if any(user not in loop.blocks for user in users):
+                    self.outliving.add(value)
                     self._mark(value)
 
     def _together(self, loop: Loop, branch: Block, leaving: Block) -> bool:

@@ -6,6 +6,7 @@ are recomputed if they depend on parameters, thread numbers and uniform counters
 live in scalar slots; the rest is kept in arrays with one element for each thread.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from logv.errors import PtxError
@@ -63,12 +64,16 @@ class RegionBuilder:
     divergent : set of Value
     cuts : set of Block
         Where regions begin besides barriers.
+    outliving : set of Value
+        See :class:`logv.ptx._divergence.Divergence`.
     """
 
-    def __init__(self, graph: Graph, divergent: set[Value], cuts: set[Block]) -> None:
+    def __init__(
+        self, graph: Graph, divergent: set[Value], cuts: set[Block], outliving: Container[Value]
+    ) -> None:
         self.graph = graph
         self.cuts = cuts
-        self.classes = Liveness(graph, divergent, cuts)
+        self.classes = Liveness(graph, divergent, cuts, outliving)
         self.by_start: dict[Block, Region] = {}
         self._work = 0
         self.positional = self._depending_on_place()

@@ -156,7 +156,7 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int]) -> 
     for attempt in range(len(function.blocks) + 2):
         divergence = Divergence(graph, demoted)
         cuts = cuts.union(divergence.areas).difference(after_barriers)
-        builder = RegionBuilder(graph, divergence.divergent, cuts)
+        builder = RegionBuilder(graph, divergence.divergent, cuts, divergence.outliving)
         plan = Plan(builder, block)
         if not plan.demoted and not plan.joins:
             schedule = Schedule(block, builder, divergence.areas)
