@@ -338,3 +338,60 @@ def test_two_chains_of_shuffles(n: int) -> None:
         e = values[group] - values[group].max()
         expected[group] = e - e.sum()
     np.testing.assert_array_equal(bench.download(target, n, np.float32), expected)
+
+
+def _compile(body: str, block: tuple[int, int, int] = (64, 1, 1)) -> None:
+    registers = ".reg .pred %p<4>; .reg .b32 %r<9>; .reg .b64 %rd<9>;"
+    module = parse(f"{_HEAD}.visible .entry k() {{\n{registers}\nmov.u32 %r1, %tid.x;\n{body}\nret; }}")
+    compile_entry(module, "k", block)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("shfl.down.b32 %r2, %r1, 1, 31;", "without .sync left PTX with sm_70"),
+        ("vote.ballot.b32 %r2, %p1;", "without .sync"),
+        ("shfl.sync.left.b32 %r2, %r1, 1, 31, -1;", "shfl.sync.left.b32 is not supported"),
+        ("shfl.sync.up.b64 %rd1, %rd2, 1, 31, -1;", "shfl.sync.up.b64 is not supported"),
+        ("shfl.sync.up.b32 %r2, %r1, 1, 31;", "5 operands expected"),
+        ("shfl.sync.up.b32 %r2, %r1, 1, 31, 0;", "the mask names no lane"),
+        ("vote.sync.any.b32 %r2, %p1, -1;", "vote.sync.any.b32 is not supported"),
+        ("vote.sync.any.pred %p1, %r1, -1;", "is .b32 where .pred is expected"),
+        ("match.any.sync.b32 %r1|%p1, %r2, -1;", "match.any has one destination"),
+        ("redux.sync.add.b32 %r1, %r2, -1;", "redux.sync.add.b32 is not supported"),
+        ("redux.sync.and.u32 %r1, %r2, -1;", "redux.sync.and.u32 is not supported"),
+        ("elect.sync.any %r1|%p1, -1;", "elect.sync is expected"),
+        ("bar.warp.sync;", "1 operands expected"),
+        ("mov.u32 %r2, %lanemask_ne;", "%lanemask_ne is not"),
+    ],
+)
+def test_warp_operations_that_are_refused(body: str, reason: str) -> None:
+    """What is not supported is found when it is compiled, with line and reason."""
+    with pytest.raises(PtxError, match=reason) as caught:
+        _compile(body)
+    assert caught.value.line == 7
+
+
+def test_elected_lane() -> None:
+    """The lowest lane of the mask leads."""
+    module = parse(
+        f"""{_HEAD}.visible .entry k(.param .u64 out) {{ .reg .pred %p<3>; .reg .b32 %r<5>; .reg .b64 %rd<4>;
+        mov.u32 %r1, %tid.x; and.b32 %r2, %r1, 31; setp.lt.u32 %p1, %r2, 5; @%p1 bra END;
+        elect.sync %r3|%p2, 0xffffffe0; selp.b32 %r4, 100, 0, %p2; add.u32 %r3, %r3, %r4;
+        ld.param.u64 %rd1, [out]; mul.wide.u32 %rd2, %r1, 4; add.u64 %rd1, %rd1, %rd2;
+        st.global.u32 [%rd1], %r3; END: ret; }}"""
+    )
+    bench = Bench()
+    target = bench.upload(np.zeros(64, np.int32))
+    assert bench.launch(compile_entry(module, "k", (64, 1, 1)), [1], target) == 0
+    lane = np.arange(64) % 32
+    expected = np.where(lane < 5, 0, 5 + 100 * (lane == 5))
+    np.testing.assert_array_equal(bench.download(target, 64, np.int32), expected)
+
+
+@pytest.mark.parametrize("mask", ["-1", "%r1"])
+def test_too_many_warp_operations(mask: str) -> None:
+    """Each begins a region: thousands are refused, not compiled for minutes."""
+    body = "\n".join(f"shfl.sync.bfly.b32 %r2, %r2, {k % 32}, 31, {mask};" for k in range(5000))
+    with pytest.raises(PtxError, match="more than 512 barriers, warp operations and loops"):
+        _compile(body)

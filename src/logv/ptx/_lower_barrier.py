@@ -95,6 +95,10 @@ def settle_meetings(function: Function, threads: int | None) -> Function:
     threads : int or None
         Threads of a block; None if that is not known yet.
     """
+    meetings = [block.meeting for block in function.blocks if block.meeting is not None]
+    if any(meeting.operation == "arrive" for meeting in meetings):
+        # Threads that arrive and go on count as well: "all" would mean those that wait.
+        threads = None
     for block in function.blocks:
         if block.meeting is None:
             continue
@@ -135,9 +139,7 @@ def _settle(
             raise instruction.error(f"{number} threads are not a multiple of {WARP_SIZE}")
         whole = threads is not None and number == -(-threads // WARP_SIZE) * WARP_SIZE
         # As many as there are: all of them.
-        block.meeting = replace(
-            meeting, threads=0 if whole and meeting.operation != "arrive" else number
-        )
+        block.meeting = replace(meeting, threads=0 if whole else number)
     return number is not None
 
 
