@@ -354,7 +354,6 @@ def _compile(body: str, block: tuple[int, int, int] = (64, 1, 1)) -> None:
         ("shfl.sync.left.b32 %r2, %r1, 1, 31, -1;", "shfl.sync.left.b32 is not supported"),
         ("shfl.sync.up.b64 %rd1, %rd2, 1, 31, -1;", "shfl.sync.up.b64 is not supported"),
         ("shfl.sync.up.b32 %r2, %r1, 1, 31;", "5 operands expected"),
-        ("shfl.sync.up.b32 %r2, %r1, 1, 31, 0;", "the mask names no lane"),
         ("vote.sync.any.b32 %r2, %p1, -1;", "vote.sync.any.b32 is not supported"),
         ("vote.sync.any.pred %p1, %r1, -1;", "is .b32 where .pred is expected"),
         ("match.any.sync.b32 %r1|%p1, %r2, -1;", "match.any has one destination"),

@@ -7,7 +7,7 @@ from logv.hw.software_gpu import WARP_SIZE
 from logv.ptx._ir import Block, Function, Value
 from logv.ptx._lowering import Lowering
 from logv.ptx._meeting import MASK, OTHER, VALUE, Meeting
-from logv.ptx._syntax import Instruction, Operand
+from logv.ptx._syntax import Immediate, Instruction, Operand
 from logv.ptx._types import SCALAR_TYPES
 
 _BARRIERS = 16
@@ -61,6 +61,10 @@ def _numbers(
     if len(operands) > 2:
         raise instruction.error("a barrier, and perhaps a number of threads, is expected")
     values = [low.value(instruction, operand, _U32) for operand in operands]
+    # What the text says is checked here, what constants come to when the block is known.
+    for operand, check in zip(operands, (_check_number, _check_threads), strict=False):
+        if isinstance(operand, Immediate):
+            check(instruction, operand.value)
     if not values:
         values = [low.const("i32", 0)]
     return list(zip((MASK, OTHER), values, strict=False))
@@ -93,12 +97,15 @@ def settle_meetings(function: Function, threads: int | None) -> Function:
     function : Function
         Just lowered; changed in place.
     threads : int or None
-        Threads of a block; None if that is not known yet.
+        Threads of a block; None if that is not known yet: then constants may be others in the end.
     """
+    if threads is None:
+        return function
     meetings = [block.meeting for block in function.blocks if block.meeting is not None]
+    # Threads that arrive and go on count as well: then "all" would mean only those that wait.
+    whole = -(-threads // WARP_SIZE) * WARP_SIZE
     if any(meeting.operation == "arrive" for meeting in meetings):
-        # Threads that arrive and go on count as well: "all" would mean those that wait.
-        threads = None
+        whole = 0
     for block in function.blocks:
         if block.meeting is None:
             continue
@@ -107,7 +114,8 @@ def settle_meetings(function: Function, threads: int | None) -> Function:
             expectation = value.attr
             if value.op == "publish" and isinstance(expectation, _Expectation):
                 value.attr = expectation.word
-                if _settle(block, block.meeting, expectation, value.args[0], threads):
+                block.meeting, settled = _settle(block.meeting, expectation, value.args[0], whole)
+                if settled:
                     continue
             kept.append(value)
         block.ops = kept
@@ -116,31 +124,32 @@ def settle_meetings(function: Function, threads: int | None) -> Function:
     return function
 
 
-def _settle(
-    block: Block, meeting: Meeting, expectation: _Expectation, value: Value, threads: int | None
-) -> bool:
-    """Put a constant into the meeting; False if the word has to be published."""
-    instruction = expectation.instruction
+def _settle(meeting: Meeting, expectation: _Expectation, value: Value, whole: int) -> tuple[Meeting, bool]:
+    """Put a word into the meeting if it is a constant; else it has to be published."""
     number = value.attr if value.op == "const" and isinstance(value.attr, int) else None
-    if meeting.of_warp:
-        if expectation.word != MASK or number is None:
-            return False
-        if number == 0:
-            raise instruction.error("the mask names no lane")
-        block.meeting = replace(meeting, mask=number)
-    elif expectation.word == MASK:
-        if number is None and meeting.operation == "count":
-            raise instruction.error("the barrier's number must be a constant")
-        if number is not None and number >= _BARRIERS:
-            raise instruction.error(f"there is no barrier {number}: they are 0 to {_BARRIERS - 1}")
-        block.meeting = replace(meeting, number=number)
-    else:
-        if number is not None and (number % WARP_SIZE or not number):
-            raise instruction.error(f"{number} threads are not a multiple of {WARP_SIZE}")
-        whole = threads is not None and number == -(-threads // WARP_SIZE) * WARP_SIZE
-        # As many as there are: all of them.
-        block.meeting = replace(meeting, threads=0 if whole else number)
-    return number is not None
+    if not meeting.of_warp:
+        if expectation.word == MASK:
+            if number is not None:
+                _check_number(expectation.instruction, number)
+            elif meeting.operation == "count":
+                raise expectation.instruction.error("the barrier's number must be a constant")
+            return replace(meeting, number=number), number is not None
+        if number is not None:
+            _check_threads(expectation.instruction, number)
+        return replace(meeting, threads=0 if number == whole else number), number is not None
+    if expectation.word == MASK and number:
+        return replace(meeting, mask=number), True
+    return meeting, False
+
+
+def _check_number(instruction: Instruction, number: int) -> None:
+    if not 0 <= number < _BARRIERS:
+        raise instruction.error(f"there is no barrier {number}: they are 0 to {_BARRIERS - 1}")
+
+
+def _check_threads(instruction: Instruction, number: int) -> None:
+    if number % WARP_SIZE or not number:
+        raise instruction.error(f"{number} threads are not a multiple of {WARP_SIZE}")
 
 
 HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {"bar": barrier, "barrier": barrier}
