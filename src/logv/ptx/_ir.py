@@ -135,6 +135,22 @@ def link_predecessors(blocks: Iterable[Block]) -> None:
             successor.predecessors.append(block)
 
 
+def drop_unused(blocks: Iterable[Block]) -> None:
+    """Drop operations that nothing depends on."""
+    blocks = list(blocks)
+    needed: set[Value] = set()
+    pending = [block.condition for block in blocks if block.condition is not None]
+    pending += [value for block in blocks for value in block.ops if value.op in ("load", "atom") or not value.type]
+    while pending:
+        value = pending.pop()
+        if value not in needed:
+            needed.add(value)
+            pending += value.args
+    for block in blocks:
+        block.phis = [phi for phi in block.phis if phi in needed]
+        block.ops = [value for value in block.ops if value in needed]
+
+
 def simplify_phis(phis: Iterable[Value], others: Iterable[Value], blocks: Iterable[Block]) -> None:
     """Replace phis that merge one value only, everywhere, until none is left.
 

@@ -13,7 +13,7 @@ from logv.ptx import (
     _lower_select,
     _lower_warp,
 )
-from logv.ptx._ir import Block, Function
+from logv.ptx._ir import Block, Function, drop_unused
 from logv.ptx._lowering import Lowering
 from logv.ptx._syntax import Instruction, Label, Operand, Symbol
 from logv.ptx._types import SCALAR_TYPES
@@ -53,7 +53,9 @@ def lower(entry: Entry, block: tuple[int, int, int] | None = None) -> Function:
         An instruction that is malformed or not supported.
     """
     function = _EntryLowering(entry, block or (1, 1, 1)).run()
-    return _lower_barrier.settle_meetings(function, prod(block) if block else None)
+    _lower_barrier.settle_meetings(function, prod(block) if block else None)
+    drop_unused(function.blocks)
+    return function
 
 
 class _EntryLowering:

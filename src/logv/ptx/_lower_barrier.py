@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from logv.hw.software_gpu import WARP_SIZE
 from logv.ptx._ir import Block, Function, Value
 from logv.ptx._lowering import Lowering
-from logv.ptx._meeting import MASK, OTHER, VALUE, Meeting
+from logv.ptx._meeting import MASK, OTHER, VALUE, Meeting, Shuffle
 from logv.ptx._syntax import Immediate, Instruction, Operand
 from logv.ptx._types import SCALAR_TYPES
 
@@ -89,7 +89,7 @@ def _reduce(low: Lowering, instruction: Instruction, name: str, kind: str) -> No
     low.assign(instruction, target, result)
 
 
-def settle_meetings(function: Function, threads: int | None) -> Function:
+def settle_meetings(function: Function, threads: int | None) -> None:
     """Note in each meeting what is a constant there, and check it.
 
     Parameters
@@ -100,7 +100,7 @@ def settle_meetings(function: Function, threads: int | None) -> Function:
         Threads of a block; None if that is not known yet: then constants may be others in the end.
     """
     if threads is None:
-        return function
+        return
     meetings = [block.meeting for block in function.blocks if block.meeting is not None]
     # Threads that arrive and go on count as well: then "all" would mean only those that wait.
     whole = -(-threads // WARP_SIZE) * WARP_SIZE
@@ -112,7 +112,14 @@ def settle_meetings(function: Function, threads: int | None) -> Function:
         kept: list[Value] = []
         for value in block.ops:
             expectation = value.attr
-            if value.op == "publish" and isinstance(expectation, _Expectation):
+            if value.op == "publish" and isinstance(expectation, Shuffle):
+                other, *operands = value.args
+                b, c = map(_constant, operands)
+                if b is not None and c is not None:
+                    block.meeting = replace(block.meeting, lanes=expectation.sources(b, c))
+                    continue
+                value.attr, value.args = OTHER, [other]
+            elif value.op == "publish" and isinstance(expectation, _Expectation):
                 value.attr = expectation.word
                 block.meeting, settled = _settle(block.meeting, expectation, value.args[0], whole)
                 if settled:
@@ -121,12 +128,11 @@ def settle_meetings(function: Function, threads: int | None) -> Function:
         block.ops = kept
         if block.meeting.operation == "count":
             block.successors[0].ops[0].attr = block.meeting.number
-    return function
 
 
 def _settle(meeting: Meeting, expectation: _Expectation, value: Value, whole: int) -> tuple[Meeting, bool]:
     """Put a word into the meeting if it is a constant; else it has to be published."""
-    number = value.attr if value.op == "const" and isinstance(value.attr, int) else None
+    number = _constant(value)
     if not meeting.of_warp:
         if expectation.word == MASK:
             if number is not None:
@@ -140,6 +146,10 @@ def _settle(meeting: Meeting, expectation: _Expectation, value: Value, whole: in
     if expectation.word == MASK and number:
         return replace(meeting, mask=number), True
     return meeting, False
+
+
+def _constant(value: Value) -> int | None:
+    return value.attr if value.op == "const" and isinstance(value.attr, int) else None
 
 
 def _check_number(instruction: Instruction, number: int) -> None:

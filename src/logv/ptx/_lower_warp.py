@@ -10,7 +10,7 @@ from logv.hw.software_gpu import WARP_SIZE
 from logv.ptx._ir import Value
 from logv.ptx._lower_barrier import wait
 from logv.ptx._lowering import Lowering
-from logv.ptx._meeting import MASK, OTHER, VALUE, Meeting
+from logv.ptx._meeting import MASK, OTHER, VALUE, Meeting, Shuffle
 from logv.ptx._syntax import Instruction
 from logv.ptx._types import SCALAR_TYPES
 
@@ -42,41 +42,20 @@ def shuffle(low: Lowering, instruction: Instruction) -> None:
     target, source, *rest = low.operands(instruction, 5)
     target, second = low.pair(instruction, target)
     value, b, c, mask = (low.value(instruction, operand, _B32) for operand in (source, *rest))
-    words = [(VALUE, value), (MASK, mask)]
-    meeting = Meeting("shfl")
-    if isinstance(b.attr, int) and isinstance(c.attr, int) and b.op == c.op == "const":
-        sources = [_source(mode, lane, b.attr, c.attr) for lane in range(WARP_SIZE)]
-        meeting = Meeting("shfl", lanes=tuple(lane for lane, _ in sources))
-        wait(low, instruction, meeting, words)
-        if second is not None:
-            answers = sum(1 << lane for lane, (_, found) in enumerate(sources) if found)
-            inside = _bit(low, low.const("i32", answers), low.special(instruction, "%laneid"))
-    else:
-        other, inside = _source_of_thread(low, low.special(instruction, "%laneid"), mode, b, c)
-        wait(low, instruction, meeting, [*words, (OTHER, other)])
+    other, inside = _source(low, instruction, mode, b, c)
+    # With constants, nothing of this is needed; but they may have come by way of registers.
+    low.op("publish", "", other, b, c, attr=Shuffle(mode))
+    wait(low, instruction, Meeting("shfl"), [(VALUE, value), (MASK, mask)])
     low.assign(instruction, target, low.op("collect", "i32"))
     if second is not None:
         low.assign(instruction, second, inside)
 
 
-def _source(mode: str, lane: int, b: int, c: int) -> tuple[int, bool]:
-    """Return the lane that a lane reads from, and whether that is inside of its segment."""
-    segment = c >> 8 & _LANES
-    first = lane & segment
-    last = first | c & _LANES & ~segment
-    distance = b & _LANES
-    other = {
-        "up": lane - distance,
-        "down": lane + distance,
-        "bfly": lane ^ distance,
-        "idx": first | distance & ~segment,
-    }[mode]
-    inside = other >= last if mode == "up" else other <= last
-    return (other if inside else lane), inside
-
-
-def _source_of_thread(low: Lowering, lane: Value, mode: str, b: Value, c: Value) -> tuple[Value, Value]:
-    """Emit :func:`_source`."""
+def _source(
+    low: Lowering, instruction: Instruction, mode: str, b: Value, c: Value
+) -> tuple[Value, Value]:
+    """Emit what :meth:`Shuffle.source` works out."""
+    lane = low.special(instruction, "%laneid")
     segment = low.int_op("and", low.int_op("lshr", c, 8), _LANES)
     first = low.int_op("and", lane, segment)
     outside = low.invert(segment)
@@ -88,10 +67,6 @@ def _source_of_thread(low: Lowering, lane: Value, mode: str, b: Value, c: Value)
         other = low.int_op({"up": "sub", "down": "add", "bfly": "xor"}[mode], lane, distance)
     inside = low.compare("sge" if mode == "up" else "sle", other, last)
     return low.select(inside, other, lane), inside
-
-
-def _bit(low: Lowering, word: Value, place: Value) -> Value:
-    return low.cast("trunc", "i1", low.int_op("lshr", word, place))
 
 
 def vote(low: Lowering, instruction: Instruction) -> None:

@@ -127,11 +127,14 @@ class Lowering(Builder):
                 return self.const("i32", 0)
             return self.op("special", "i32", attr=f"{register}.{axis}")
         if name in ("%laneid", "%warpid"):
-            x, y, z = (self.special(instruction, f"%tid.{axis}") for axis in _AXES)
-            row = self.op("add", "i32", self.op("mul", "i32", z, self.const("i32", self.dimensions[1])), y)
-            thread = self.op(
-                "add", "i32", self.op("mul", "i32", row, self.const("i32", self.dimensions[0])), x
-            )
+            thread = self.special(instruction, "%tid.x")
+            below = self.dimensions[0]
+            for axis, extent in zip("yz", self.dimensions[1:], strict=True):
+                if extent > 1:
+                    number = self.special(instruction, f"%tid.{axis}")
+                    row = self.op("mul", "i32", number, self.const("i32", below))
+                    thread = self.op("add", "i32", row, thread)
+                below *= extent
             if name == "%laneid":
                 return self.op("and", "i32", thread, self.const("i32", WARP_SIZE - 1))
             return self.op("lshr", "i32", thread, self.const("i32", WARP_SIZE.bit_length() - 1))

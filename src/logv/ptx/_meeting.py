@@ -6,9 +6,12 @@ is worked out for all of them at once, and each collects its result and goes on.
 
 from dataclasses import dataclass
 
+from logv.hw.software_gpu import WARP_SIZE
+
 # Words that a thread can publish, and the one that it collects.
 VALUE, OTHER, MASK, RESULT = range(4)
 WORDS = 4
+_LANES = WARP_SIZE - 1
 
 # Operations on the warp; numbered alike in ``_dispatch.pyx``.
 WARP_OPERATIONS = (
@@ -18,6 +21,30 @@ WARP_OPERATIONS = (
 )  # fmt: skip
 # Operations on the block: wait; wait and count true predicates; be counted at a barrier and go on.
 BLOCK_OPERATIONS = ("barrier", "count", "arrive")
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """How a shuffle finds the lane to read from."""
+
+    mode: str
+
+    def sources(self, b: int, c: int) -> tuple[int, ...]:
+        """Return the lane that each lane reads from, for the operands of these names in NVIDIA's manual."""
+        return tuple(self._source(lane, b & _LANES, c) for lane in range(WARP_SIZE))
+
+    def _source(self, lane: int, distance: int, c: int) -> int:
+        segment = c >> 8 & _LANES
+        first = lane & segment
+        last = first | c & _LANES & ~segment
+        other = {
+            "up": lane - distance,
+            "down": lane + distance,
+            "bfly": lane ^ distance,
+            "idx": first | distance & ~segment,
+        }[self.mode]
+        inside = other >= last if self.mode == "up" else other <= last
+        return other if inside else lane
 
 
 @dataclass(frozen=True, slots=True)
