@@ -22,7 +22,9 @@ def _parse(body: str) -> None:
 def test_barriers_that_count(block: tuple[int, ...], pattern: str) -> None:
     """How many threads bring a true predicate, and whether all or any do."""
     n = int(np.prod(block))
-    values = {"mixed": RNG.integers(-5, 6, n), "all": np.ones(n), "none": np.zeros(n)}[pattern].astype(np.int32)
+    values = {"mixed": RNG.integers(-5, 6, n), "all": np.ones(n), "none": np.zeros(n)}[pattern].astype(
+        np.int32
+    )
     bench = Bench()
     source, target = bench.upload(values), bench.upload(np.zeros((3, n), np.int32))
     assert bench.launch(kernel_of("barriers", "counts", block), [1], source, target, np.int32(n)) == 0
@@ -36,7 +38,11 @@ def test_loop_until_no_thread_changes_anything(n: int) -> None:
     """The result of a barrier decides for all threads whether they go round again."""
     links = RNG.integers(0, n, n).astype(np.int32)
     bench = Bench()
-    addresses = bench.upload(links), bench.upload(np.zeros(256, np.int32)), bench.upload(np.zeros(256, np.int32))
+    addresses = (
+        bench.upload(links),
+        bench.upload(np.zeros(256, np.int32)),
+        bench.upload(np.zeros(256, np.int32)),
+    )
     assert bench.launch(kernel_of("barriers", "settle", (256,)), [1], np.int32(n), *addresses) == 0
     labels = np.arange(256)
     rounds = 0

@@ -213,9 +213,7 @@ def test_transpose_in_registers() -> None:
     bench = Bench()
     source, target = bench.upload(values), bench.upload(np.zeros_like(values))
     bench.launch(kernel_of("warp", "transpose_in_registers", (64,)), [2], source, target)
-    np.testing.assert_array_equal(
-        bench.download(target, (4, 32, 32), np.int32), values.transpose(0, 2, 1)
-    )
+    np.testing.assert_array_equal(bench.download(target, (4, 32, 32), np.int32), values.transpose(0, 2, 1))
 
 
 @pytest.mark.parametrize("rows", [1, 8, 37])

@@ -59,7 +59,7 @@ class Exchange:
 
     def _function(self, meeting: Meeting, name: str) -> list[str]:
         lines = [
-            f"define internal void {name}(ptr noalias align 64 %scratch) #0 {{",
+            f"define internal void {name}(ptr noalias align 64 %scratch) noinline nounwind {{",
             "entry:",
             f"  %values = getelementptr i8, ptr %scratch, i64 {self._words[VALUE]}",
             f"  %results = getelementptr i8, ptr %scratch, i64 {self._words[RESULT]}",

@@ -140,7 +140,9 @@ def drop_unused(blocks: Iterable[Block]) -> None:
     blocks = list(blocks)
     needed: set[Value] = set()
     pending = [block.condition for block in blocks if block.condition is not None]
-    pending += [value for block in blocks for value in block.ops if value.op in ("load", "atom") or not value.type]
+    pending += [
+        value for block in blocks for value in block.ops if value.op in ("load", "atom") or not value.type
+    ]
     while pending:
         value = pending.pop()
         if value not in needed:

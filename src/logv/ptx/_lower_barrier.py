@@ -54,9 +54,7 @@ def barrier(low: Lowering, instruction: Instruction) -> None:
         raise instruction.error(f"{'.'.join((instruction.opcode, *instruction.modifiers))} is not supported")
 
 
-def _numbers(
-    low: Lowering, instruction: Instruction, operands: Sequence[Operand]
-) -> list[tuple[int, Value]]:
+def _numbers(low: Lowering, instruction: Instruction, operands: Sequence[Operand]) -> list[tuple[int, Value]]:
     """Return a barrier's number and its number of threads as words."""
     if len(operands) > 2:
         raise instruction.error("a barrier, and perhaps a number of threads, is expected")

@@ -51,9 +51,7 @@ def shuffle(low: Lowering, instruction: Instruction) -> None:
         low.assign(instruction, second, inside)
 
 
-def _source(
-    low: Lowering, instruction: Instruction, mode: str, b: Value, c: Value
-) -> tuple[Value, Value]:
+def _source(low: Lowering, instruction: Instruction, mode: str, b: Value, c: Value) -> tuple[Value, Value]:
     """Emit what :meth:`Shuffle.source` works out."""
     lane = low.special(instruction, "%laneid")
     segment = low.int_op("and", low.int_op("lshr", c, 8), _LANES)

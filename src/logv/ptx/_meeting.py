@@ -80,7 +80,9 @@ class Meeting:
     @property
     def is_plain(self) -> bool:
         """Whether all threads of the block wait, or count as they wait, and nothing else."""
-        return not self.of_warp and self.operation != "arrive" and self.number is not None and self.threads == 0
+        return (
+            not self.of_warp and self.operation != "arrive" and self.number is not None and self.threads == 0
+        )
 
     @property
     def code(self) -> int:

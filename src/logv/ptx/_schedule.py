@@ -50,7 +50,9 @@ class Schedule:
         width = len(self.regions) // 64 + 1
         self.set_bits = 64 * width
         self.state_bytes = _STATE_BYTES + 2 * 8 * width
-        self.publishes = any(region.meeting is not None and not _only_waits(region.meeting) for region in self.regions)
+        self.publishes = any(
+            region.meeting is not None and not _only_waits(region.meeting) for region in self.regions
+        )
         # Where no counter is shared, it does no harm if some threads run ahead.
         self._areas = areas if builder.classes.counters else {}
 
