@@ -52,6 +52,7 @@ class Divergence:
         self._reaches_barrier = self._reach(waits)
         self._goes_on = self._reach(waits.union(*(loop.blocks for loop in graph.loops)))
         self._work = 0
+        self._gave_up = False
         for block in graph.blocks:
             for value in (*block.phis, *block.ops):
                 for arg in value.args:
@@ -68,12 +69,34 @@ class Divergence:
             self._give_up()
         self._propagate()
 
+    def gathers(self, block: Block) -> bool:
+        """Whether all threads are there whenever a region begins at the block.
+
+        That is so where all have to pass, in every iteration of the loops around it, and where no thread
+        leaves one of these loops before others.
+        """
+        if self._gave_up:
+            return False
+        graph = self._graph
+        around = sorted(self._loops_of.get(block, ()), key=lambda loop: -loop.depth)
+        for loop in around:
+            latches = [before for before in loop.header.predecessors if before in loop.blocks]
+            if (
+                loop in self._divergent_loops
+                or not graph.post_dominates(block, loop.header)
+                or not all(graph.dominates(block, latch) for latch in latches)
+            ):
+                return False
+            block = loop.header
+        return graph.post_dominates(block, graph.blocks[0])
+
     def _mark(self, value: Value) -> None:
         if value not in self.divergent:
             self.divergent.add(value)
             self._pending.append(value)
 
     def _give_up(self) -> None:
+        self._gave_up = True
         for block in self._graph.blocks:
             for phi in block.phis:
                 self._mark(phi)

@@ -6,11 +6,11 @@ constants.
 
 from dataclasses import dataclass
 
-from logv.ptx._ir import Value
 from logv.ptx._exchange import Exchange
+from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
 from logv.ptx._regions import RegionBuilder
-from logv.ptx._schedule import TRAP, WAITS, Schedule
+from logv.ptx._schedule import DONE, WAITS, Schedule
 from logv.ptx._scratch import ScratchLayout
 from logv.ptx._threads import ThreadLoop
 from logv.ptx._writer import Writer
@@ -296,10 +296,11 @@ class Emitter:
         cases = " ".join(
             f"i32 {2 * plan.region.index + whole}, label %{prefix}{plan.region.index}"
             for plan in self._plan.regions.values()
-            if plan.scheduled
             for whole, prefix in enumerate("gr")
+            if whole or plan.scheduled
         )
-        writer.put(f"switch i32 {chosen}, label %block_next [ i32 {TRAP}, label %trapped {cases} ]")
+        # Where all threads gather, some alone have lost the others.
+        writer.put(f"switch i32 {chosen}, label %trapped [ i32 {DONE}, label %block_next {cases} ]")
 
 
 _BLOCK_LOOP = [

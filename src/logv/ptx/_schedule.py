@@ -10,8 +10,8 @@ from logv.ptx._regions import Region, RegionBuilder
 # Codes of threads; see _dispatch.pyx.
 WAITS = 0x8000
 EXITED = 0xFFFF
-# What the dispatcher answers when threads wait for ever.
-TRAP = -2
+# What the dispatcher answers when all threads have left.
+DONE = -1
 _BARRIERS = 16
 _NONE = 0xFFFFFFFF
 _HEADER_WORDS = 10

@@ -157,7 +157,7 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int]) -> 
         divergence = Divergence(graph, demoted)
         cuts = cuts.union(divergence.areas).difference(after_barriers)
         builder = RegionBuilder(graph, divergence.divergent, cuts, divergence.outliving)
-        plan = Plan(builder, block)
+        plan = Plan(builder, block, divergence)
         if not plan.demoted and not plan.joins:
             schedule = Schedule(block, builder, divergence.areas)
             return Emitter(_SYMBOL, entry, module.constants, block, builder, plan, schedule).emit()
