@@ -1,5 +1,7 @@
 """Warp operations, in threads that stay together and threads that part, against NumPy."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -26,13 +28,13 @@ def _run(entry: str, block: tuple[int, ...], values: Words, rows: int, *numbers:
     return bench.download(target, (rows, n), np.int32)
 
 
-def _groups(n: int) -> list[Words]:
-    """Threads of each warp of a block."""
+def _groups(n: int) -> list[NDArray[np.int_]]:
+    """Return the threads of each warp of a block."""
     return [np.arange(first, min(first + 32, n)) for first in range(0, n, 32)]
 
 
 def _shuffled(values: Words, mode: str, distance: Words | int, width: int = 32) -> Words:
-    """What ``__shfl`` does; a lane that the block lacks, or beyond the segment, gives a lane its own value."""
+    """Return what ``__shfl`` does; a lane that is not there gives a lane its own value."""
     n = values.size
     t = np.arange(n)
     lane = t % 32
@@ -225,7 +227,7 @@ def test_a_warp_for_each_row(rows: int) -> None:
     bench = Bench()
     addresses = bench.upload(start), bench.upload(values), bench.upload(np.zeros(rows, np.int32))
     assert bench.launch(kernel_of("warp", "row_sums", (128,)), [2], np.int32(rows), *addresses) == 0
-    expected = [values[a:b].sum() for a, b in zip(start, start[1:], strict=False)]
+    expected = [values[a:b].sum() for a, b in pairwise(start)]
     np.testing.assert_array_equal(bench.download(addresses[2], rows, np.int32), expected)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from logv.hw.software_gpu import WARP_SIZE
-from logv.ptx._ir import Block, Function, Value
+from logv.ptx._ir import Function, Value
 from logv.ptx._lowering import Lowering
 from logv.ptx._meeting import MASK, OTHER, VALUE, Meeting, Shuffle
 from logv.ptx._syntax import Immediate, Instruction, Operand

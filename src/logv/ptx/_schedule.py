@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from logv.ptx import _dispatch as _dispatch  # compiled kernels call into it
+from logv.ptx import _dispatch  # noqa: F401  (compiled kernels call into it)
 from logv.ptx._ir import Block
-from logv.ptx._meeting import Meeting
 from logv.ptx._regions import Region, RegionBuilder
 
 # Codes of threads; see _dispatch.pyx.
@@ -50,9 +49,8 @@ class Schedule:
         width = len(self.regions) // 64 + 1
         self.set_bits = 64 * width
         self.state_bytes = _STATE_BYTES + 2 * 8 * width
-        self.publishes = any(
-            region.meeting is not None and not _only_waits(region.meeting) for region in self.regions
-        )
+        meetings = [region.meeting for region in self.regions if region.meeting is not None]
+        self.publishes = not all(each.operation == "barrier" and each.is_plain for each in meetings)
         # Where no counter is shared, it does no harm if some threads run ahead.
         self._areas = areas if builder.classes.counters else {}
 
@@ -114,7 +112,3 @@ class Schedule:
     def _set(self, regions: Iterable[Region]) -> tuple[int, ...]:
         bits = sum(1 << region.index for region in regions)
         return tuple(bits >> shift & 0xFFFFFFFF for shift in range(0, self.set_bits, 32))
-
-
-def _only_waits(meeting: Meeting) -> bool:
-    return meeting.is_plain and meeting.operation == "barrier"

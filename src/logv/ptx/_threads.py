@@ -385,7 +385,7 @@ class ThreadLoop:
 
 
 def _code(target: Region | None) -> int:
-    """What a thread notes that goes on to a region, as a signed number."""
+    """Return what a thread notes that goes on to a region, as a signed number."""
     if target is None:
         return EXITED - 0x10000
     return target.index | (WAITS - 0x10000 if target.meeting is not None else 0)
