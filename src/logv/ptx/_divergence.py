@@ -72,23 +72,51 @@ class Divergence:
     def gathers(self, block: Block) -> bool:
         """Whether all threads are there whenever a region begins at the block.
 
-        That is so where all have to pass, in every iteration of the loops around it, and where no thread
-        leaves one of these loops before others.
+        That is so where every branch before it that parts threads leads to it in any case, and no thread
+        leaves a loop around it before others.
         """
-        if self._gave_up:
+        around = self._loops_of.get(block, [])
+        if self._gave_up or any(loop in self._divergent_loops for loop in around):
             return False
-        graph = self._graph
-        around = sorted(self._loops_of.get(block, ()), key=lambda loop: -loop.depth)
-        for loop in around:
-            latches = [before for before in loop.header.predecessors if before in loop.blocks]
-            if (
-                loop in self._divergent_loops
-                or not graph.post_dominates(block, loop.header)
-                or not all(graph.dominates(block, latch) for latch in latches)
-            ):
-                return False
-            block = loop.header
-        return graph.post_dominates(block, graph.blocks[0])
+        pending = [block]
+        seen = {block}
+        while pending:
+            for before in pending.pop().predecessors:
+                # Not by way of a loop's back edge.
+                if before in seen or before.index >= block.index:
+                    continue
+                seen.add(before)
+                pending.append(before)
+                if before.condition in self.divergent and (
+                    not self._leads(before, block, around) or self._runs_ahead(before, block)
+                ):
+                    return False
+        return True
+
+    def _runs_ahead(self, branch: Block, block: Block) -> bool:
+        """Whether threads may come to a block, and end, while others wait since they parted."""
+        waits = self._reaches_barrier
+        return block not in waits and any(successor in waits for successor in branch.successors)
+
+    def _leads(self, branch: Block, block: Block, loops: list[Loop]) -> bool:
+        """Whether all threads that part at a branch come to a block, in the same iteration of the loops."""
+        return self._graph.post_dominates(block, branch) and not any(
+            branch in loop.blocks and self._skips(loop, branch, block) for loop in loops
+        )
+
+    def _skips(self, loop: Loop, branch: Block, block: Block) -> bool:
+        """Whether a thread can begin the next iteration without having passed a block."""
+        pending = [branch]
+        seen = {branch, block}
+        while pending:
+            self._work += 1
+            for after in pending.pop().successors:
+                if after is loop.header or self._work > _MAX_WORK:
+                    return True
+                if after not in seen:
+                    seen.add(after)
+                    pending.append(after)
+        return False
 
     def _mark(self, value: Value) -> None:
         if value not in self.divergent:
@@ -191,7 +219,4 @@ class Divergence:
 
     def _together(self, loop: Loop, branch: Block, leaving: Block) -> bool:
         """Whether the threads that parted at `branch` are together again at `leaving`."""
-        graph = self._graph
-        if graph.post_dominates(leaving, branch):
-            return True
-        return graph.dominates(leaving, branch)
+        return self._leads(branch, leaving, [loop]) or self._graph.dominates(leaving, branch)
