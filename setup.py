@@ -63,6 +63,7 @@ extensions = [
     )
     for module in (
         "logv._fastpath",
+        "logv.ptx._dispatch",
         "logv.gpu._channel",
         "logv.gpu._copy_engine",
         "logv.gpu._compute_engine",

@@ -36,6 +36,17 @@ def test_barrier_reached_by_two_ways() -> None:
     np.testing.assert_array_equal(bench.download(target, 64, np.int32), expected)
 
 
+def test_threads_leave_a_loop_of_barriers_in_different_iterations() -> None:
+    """A counter that all threads share in the loop is each thread's own after it."""
+    flags = RNG.integers(0, 3, (64, 16)).astype(np.int32) // 2
+    flags[:, 15] = 1
+    bench = Bench()
+    source, target = bench.upload(flags), bench.upload(np.zeros(64, np.int32))
+    assert bench.launch(kernel_of("control", "uneven_exit", (64,)), [1], source, target) == 0
+    expected = 4 + flags[:, 4:].argmax(1)
+    np.testing.assert_array_equal(bench.download(target, 64, np.int32), expected)
+
+
 def test_loops_of_different_lengths() -> None:
     """Each thread has its own number of iterations."""
     values = np.arange(1, 301, dtype=np.uint32)

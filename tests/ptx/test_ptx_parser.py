@@ -71,7 +71,7 @@ def test_unknown_entries_are_named() -> None:
     ("instruction", "reason"),
     [
         ("mma.sync.aligned.m16n8k8.row.col.f32.f32.f32.f32 %f1, %f2, %f3, %f4;", "not supported"),
-        ("shfl.sync.bfly.b32 %r1, %r2, 1, 31, -1;", "not supported"),
+        ("shfl.bfly.b32 %r1, %r2, 1, 31;", "without .sync"),
         ("tex.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [t, {%f5, %f6}];", ""),
         ("call.uni (r), f, (a);", "there is no function f"),
         ("add.f16 %h1, %h2, %h3;", "'.f16' is not supported"),
@@ -86,8 +86,8 @@ def test_unknown_entries_are_named() -> None:
         ("ld.param.u32 %r1, [p+8];", "beyond the parameters"),
         ("st.param.u32 [p], %r1;", "read-only"),
         ("ld.shared.u32 %r1, [p];", "p is not in .shared memory"),
-        ("bar.sync %r1;", "must be a constant"),
-        ("bar.sync 0, 32;", "for some of the threads"),
+        ("bar.sync 16;", "there is no barrier 16"),
+        ("bar.sync 0, 33;", "not a multiple of 32"),
         ("mov.u32 %r1, %clock;", "%clock is not declared"),
         ("mov.u32 %r1, 99999999999999999999999;", "beyond 64 bits"),
         ("setp.foo.s32 %p1, %r1, %r2;", "'.foo' is not supported"),
@@ -95,7 +95,7 @@ def test_unknown_entries_are_named() -> None:
         ("cvt.f32.s32 %f1, %r1;", "rounding"),
         ("@%r1 bra nowhere;", "guard must be a predicate"),
         ("add.s32 %r1, %r2, %r3", "expected ';'"),
-        ("vote.sync.any.pred %p1, %p2, -1;", "not supported"),
+        ("vote.any.pred %p1, %p2;", "without .sync"),
     ],
 )
 def test_errors_name_line_and_instruction(instruction: str, reason: str) -> None:

@@ -35,7 +35,7 @@ class _Stride:
             return 0
         if op == "special":
             return int(value.attr == "tid.x")
-        if op in ("load", "atom"):
+        if op in ("load", "atom", "collect"):
             return None
         if op == "phi":
             return self._of_phi(value, depth)

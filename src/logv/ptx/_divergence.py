@@ -26,11 +26,19 @@ class Divergence:
     divergent : set of Value
     entangled : bool
         Threads of a block may wait at different barriers at one time; every phi is divergent then.
+    areas : dict of Block to set of Block
+        Where threads meet again after a branch that sent some of them to a warp operation, and the
+        blocks in between. The threads that come first must wait there for the others.
+    outliving : set of Value
+        Used after a loop that threads leave in different iterations: the loop's counters have gone on
+        when it is used.
     """
 
     def __init__(self, graph: Graph, demoted: Iterable[Value]) -> None:
         self.divergent: set[Value] = set()
         self.entangled = False
+        self.areas: dict[Block, set[Block]] = {}
+        self.outliving: set[Value] = set()
         self._graph = graph
         self._users: dict[Value, list[Value]] = {}
         self._branches: dict[Value, list[Block]] = {}
@@ -40,13 +48,16 @@ class Divergence:
         for loop in graph.loops:
             for block in loop.blocks:
                 self._loops_of.setdefault(block, []).append(loop)
-        self._reaches_barrier = self._barrier_reach()
+        waits = {block for block in graph.blocks if block.terminator == "barrier"}
+        self._reaches_barrier = self._reach(waits)
+        self._goes_on = self._reach(waits.union(*(loop.blocks for loop in graph.loops)))
         self._work = 0
+        self._gave_up = False
         for block in graph.blocks:
             for value in (*block.phis, *block.ops):
                 for arg in value.args:
                     self._users.setdefault(arg, []).append(value)
-                if value.op in ("load", "atom") or (
+                if value.op in ("load", "atom", "collect") or (
                     value.op == "special" and str(value.attr).startswith("tid")
                 ):
                     self._mark(value)
@@ -58,12 +69,62 @@ class Divergence:
             self._give_up()
         self._propagate()
 
+    def gathers(self, block: Block) -> bool:
+        """Whether all threads are there whenever a region begins at the block.
+
+        That is so where every branch before it that parts threads leads to it in any case, and no thread
+        leaves a loop around it before others.
+        """
+        around = self._loops_of.get(block, [])
+        if self._gave_up or any(loop in self._divergent_loops for loop in around):
+            return False
+        pending = [block]
+        seen = {block}
+        while pending:
+            for before in pending.pop().predecessors:
+                # Not by way of a loop's back edge.
+                if before in seen or before.index >= block.index:
+                    continue
+                seen.add(before)
+                pending.append(before)
+                if before.condition in self.divergent and (
+                    not self._leads(before, block, around) or self._runs_ahead(before, block)
+                ):
+                    return False
+        return True
+
+    def _runs_ahead(self, branch: Block, block: Block) -> bool:
+        """Whether threads may come to a block, and end, while others wait since they parted."""
+        waits = self._reaches_barrier
+        return block not in waits and any(successor in waits for successor in branch.successors)
+
+    def _leads(self, branch: Block, block: Block, loops: list[Loop]) -> bool:
+        """Whether all threads that part at a branch come to a block, in the same iteration of the loops."""
+        return self._graph.post_dominates(block, branch) and not any(
+            branch in loop.blocks and self._skips(loop, branch, block) for loop in loops
+        )
+
+    def _skips(self, loop: Loop, branch: Block, block: Block) -> bool:
+        """Whether a thread can begin the next iteration without having passed a block."""
+        pending = [branch]
+        seen = {branch, block}
+        while pending:
+            self._work += 1
+            for after in pending.pop().successors:
+                if after is loop.header or self._work > _MAX_WORK:
+                    return True
+                if after not in seen:
+                    seen.add(after)
+                    pending.append(after)
+        return False
+
     def _mark(self, value: Value) -> None:
         if value not in self.divergent:
             self.divergent.add(value)
             self._pending.append(value)
 
     def _give_up(self) -> None:
+        self._gave_up = True
         for block in self._graph.blocks:
             for phi in block.phis:
                 self._mark(phi)
@@ -77,8 +138,10 @@ class Divergence:
             for block in self._branches.get(value, ()):
                 self._diverge(block)
 
-    def _barrier_reach(self) -> set[Block]:
-        stack = [block for block in self._graph.blocks if block.terminator == "barrier"]
+    @staticmethod
+    def _reach(targets: set[Block]) -> set[Block]:
+        """Blocks from which one of the targets can be reached."""
+        stack = list(targets)
         found = set(stack)
         while stack:
             for before in stack.pop().predecessors:
@@ -93,11 +156,16 @@ class Divergence:
         labels = {successor: successor for successor in branch.successors}
         pending = [successor for successor in labels if successor.index != join]
         both_wait = all(successor in self._reaches_barrier for successor in labels)
+        both_go_on = all(successor in self._goes_on for successor in labels)
+        meets = False
         while pending:
             block = pending.pop()
             self._work += 1
-            if block.terminator == "barrier" and both_wait and block is not branch:
-                self.entangled = True
+            if block.meeting is not None and block is not branch:
+                if not block.meeting.of_warp or join < 0:
+                    self.entangled |= both_wait if not block.meeting.of_warp else both_go_on
+                else:
+                    meets = True
             label = labels[block]
             for successor in block.successors:
                 known = labels.get(successor)
@@ -113,6 +181,8 @@ class Divergence:
                     continue
                 if successor.index != join:
                     pending.append(successor)
+        if meets and (after := self._graph.blocks[join]) in self._goes_on:
+            self.areas.setdefault(after, set()).update(block for block in labels if block is not after)
         if self._work > _MAX_WORK or self.entangled:
             self._give_up()
         for loop in self._loops_of.get(branch, ()):
@@ -134,15 +204,19 @@ class Divergence:
         else:
             return
         self._divergent_loops.add(loop)
+        meetings = [block.meeting for block in loop.blocks if block.meeting is not None]
+        if any(meeting.of_warp and meeting.mask is None for meeting in meetings):
+            # Lanes that have left may have been told to meet the others from another loop: an unrolled
+            # one has a rest.
+            self.entangled = True
+            self._give_up()
         for block in loop.blocks:
             for value in (*block.phis, *block.ops):
                 users = [user.block for user in self._users.get(value, ())] + self._branches.get(value, [])
                 if any(user not in loop.blocks for user in users):
+                    self.outliving.add(value)
                     self._mark(value)
 
     def _together(self, loop: Loop, branch: Block, leaving: Block) -> bool:
         """Whether the threads that parted at `branch` are together again at `leaving`."""
-        graph = self._graph
-        if graph.post_dominates(leaving, branch):
-            return True
-        return graph.dominates(leaving, branch)
+        return self._leads(branch, leaving, [loop]) or self._graph.dominates(leaving, branch)

@@ -7,10 +7,12 @@ constants.
 from dataclasses import dataclass
 
 from logv.hw.software_gpu import APERTURE_VA_BITS
+from logv.ptx._exchange import Exchange
 from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
 from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches
 from logv.ptx._regions import Region, RegionBuilder
+from logv.ptx._schedule import DONE, WAITS, Schedule
 from logv.ptx._scratch import ScratchLayout
 from logv.ptx._threads import Box, ThreadLoop
 from logv.ptx._writer import Writer
@@ -38,6 +40,7 @@ class Emitter:
     block : tuple of int
     builder : RegionBuilder
     plan : Plan
+    schedule : Schedule
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Emitter:
         block: tuple[int, int, int],
         builder: RegionBuilder,
         plan: Plan,
+        schedule: Schedule,
     ) -> None:
         self._symbol = symbol
         self._entry = entry
@@ -56,11 +60,11 @@ class Emitter:
         self._builder = builder
         self._plan = plan
         self._scheduled = any(each.scheduled for each in plan.regions.values())
-        # One bit for each region, and one for threads that have left.
-        bits = max(8, 1 << len(plan.regions).bit_length())
-        self._mask_type = f"i{bits}"
+        self._schedule = schedule
+        self._mask_type = f"i{schedule.set_bits}"
         self._writer = Writer(block)
-        self._layout = ScratchLayout(entry, block, builder.classes, self._scheduled, len(constants))
+        self._layout = ScratchLayout(entry, block, builder.classes, self._scheduled, schedule, len(constants))
+        self._exchange = Exchange(schedule.threads, self._layout.words)
         self._metadata: list[str] = []
         self._slots = {phi: f"%slot{index}" for index, phi in enumerate(sorted_counters(builder))}
 
@@ -96,6 +100,8 @@ class Emitter:
             "trapped:",
             "  ret i32 1",
             "}",
+            *self._exchange.lines(),
+            *self._table(),
             writer.declarations.text(),
             "attributes #0 = { nounwind }",
             *self._metadata,
@@ -118,20 +124,27 @@ class Emitter:
             put(f"{slot} = alloca {phi.type}")
             put(f"{slot}_next = alloca {phi.type}")
         if self._scheduled:
-            put(f"%ready = alloca {self._mask_type}")
-            put(f"%arrived = alloca {self._mask_type}")
+            sets = self._layout.state + self._schedule.sets
+            put(f"%ready = getelementptr i8, ptr %scratch, i64 {sets}")
+            put(f"%waiting = getelementptr i8, ptr %scratch, i64 {sets + self._schedule.set_bits // 8}")
             put(f"%ready_new = alloca {self._mask_type}")
-            put(f"%arrived_new = alloca {self._mask_type}")
-            put("%phase = alloca i16")
+            put(f"%waiting_new = alloca {self._mask_type}")
 
     def _scheduler_reset(self) -> list[str]:
         if not self._scheduled:
             return []
+        self._writer.declarations.use("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
+        size = self._schedule.state_bytes
         return [
-            f"  store {self._mask_type} 0, ptr %ready",
-            f"  store {self._mask_type} 0, ptr %arrived",
-            "  store i16 0, ptr %phase",
+            f"  %state = getelementptr i8, ptr %scratch, i64 {self._layout.state}",
+            f"  call void @llvm.memset.p0.i64(ptr align 64 %state, i8 0, i64 {size}, i1 false)",
         ]
+
+    def _table(self) -> list[str]:
+        """Return what the dispatcher has to know, if it is called."""
+        words = self._schedule.table(self._layout.state, self._layout.next_region, self._layout.words)
+        items = ", ".join(f"i32 {word}" for word in words)
+        return [f"@schedule = internal constant [{len(words)} x i32] [{items}], align 8"]
 
     def _block_values(self) -> list[Value]:
         block_level = self._builder.classes.block_level
@@ -154,6 +167,7 @@ class Emitter:
         """Write a region: entered at ``r`` by a whole block, at ``g`` by the threads that noted it."""
         writer = self._writer
         index = plan.region.index
+        self._meet(plan)
         writer.label(f"r{index}")
         self._commit(plan)
         done: Box = {}
@@ -234,7 +248,7 @@ class Emitter:
         writer.put(f"br i1 {filled}, label %b{index}_in, label %{after}")
         writer.label(f"b{index}_in")
         writer.forget(fast.region.blocks)
-        loop = ThreadLoop(writer, self._layout, self._block, fast, f"b{index}", self._mask_type, box=box)
+        loop = self._loop(fast, f"b{index}", box=box)
         self._metadata += loop.emit(len(self._metadata))
         writer.put(f"br label %{after}")
         writer.label(after)
@@ -260,11 +274,26 @@ class Emitter:
                 moved = writer.let(f"load {phi.type}, ptr {self._slots[phi]}_next")
                 writer.put(f"store {phi.type} {moved}, ptr {self._slots[phi]}")
 
-    def _note_all(self, index: int) -> None:
-        """Note for every thread that this region is its next."""
+    def _meet(self, plan: RegionPlan) -> None:
+        """Write what a whole block does that comes to a region's meeting."""
         writer = self._writer
-        phase = writer.let("load i16, ptr %phase")
-        code = writer.let(f"or i16 {phase}, {2 * index}")
+        region = plan.region
+        if region.meeting is None:
+            return
+        writer.label(f"x{region.index}")
+        if not region.meeting.of_warp and not region.meeting.is_plain:
+            self._note_all(region.index | WAITS - 0x10000)
+            writer.put(f"store {self._mask_type} {1 << region.index}, ptr %waiting")
+            writer.put("br label %dispatch")
+            return
+        call = self._exchange.call(region)
+        if call is not None:
+            writer.put(call)
+        writer.put(f"br label %r{region.index}")
+
+    def _note_all(self, code: int) -> None:
+        """Note for every thread which region is its next."""
+        writer = self._writer
         threads = self._block[0] * self._block[1] * self._block[2]
         base = writer.let(f"getelementptr inbounds i8, ptr %scratch, i64 {self._layout.next_region}")
         first = writer.let(f"insertelement <{threads} x i16> poison, i16 {code}, i64 0")
@@ -300,12 +329,17 @@ class Emitter:
             if value.op == "slot":
                 assert isinstance(value.attr, Value)
                 writer.put(f"{writer.name(value)} = load {value.type}, ptr {self._slots[value.attr]}")
+            elif value.op == "counted":
+                assert isinstance(value.attr, int)
+                place = self._layout.state + self._schedule.counts + 4 * value.attr
+                pointer = writer.let(f"getelementptr i8, ptr %scratch, i64 {place}")
+                writer.put(f"{writer.name(value)} = load i32, ptr {pointer}, align 4")
             else:
                 writer.pure(value)
 
     def _variant(self, plan: RegionPlan, prefix: str, done: Box | None = None) -> None:
         writer = self._writer
-        loop = ThreadLoop(writer, self._layout, self._block, plan, prefix, self._mask_type, done=done or {})
+        loop = self._loop(plan, prefix, done=done or {})
         self._metadata += loop.emit(len(self._metadata))
         if plan.steps:
             writer.put(f"br label %{prefix}_s{plan.region.blocks[0].index}")
@@ -314,6 +348,12 @@ class Emitter:
             for value in plan.pending:
                 self._update(value)
             writer.put("br label %dispatch")
+
+    def _loop(self, plan: RegionPlan, prefix: str, **threads: Box) -> ThreadLoop:
+        regions = len(self._schedule.regions)
+        return ThreadLoop(
+            self._writer, self._layout, self._block, plan, prefix, self._mask_type, regions, **threads
+        )
 
     def _update(self, value: Value) -> None:
         suffix = "_next" if value.op == "pend" else ""
@@ -336,49 +376,25 @@ class Emitter:
             elif plan.scheduled:
                 writer.put("br label %dispatch")
             elif step.target is not None:
-                writer.put(f"br label %r{step.target.index}")
+                entrance = "r" if step.target.meeting is None else "x"
+                writer.put(f"br label %{entrance}{step.target.index}")
             else:
                 writer.put("br label %block_next")
 
     def _scheduler(self) -> None:
-        """Run regions whose threads are ready; when there are none, let those at barriers pass.
-
-        The highest bit of ``%arrived`` says that threads have left. When all threads wait for one
-        region, the whole block enters it as one.
-        """
-        writer, kind = self._writer, self._mask_type
-        scheduled = [plan for plan in self._plan.regions.values() if plan.scheduled]
-        left = -(1 << (int(kind[1:]) - 1))
+        """Let the dispatcher choose the region that runs next; the whole block may enter it as one."""
+        writer = self._writer
+        writer.declarations.use("logv_next_region", "i32", "ptr, ptr")
         writer.label("dispatch")
-        ready = writer.let(f"load {kind}, ptr %ready")
-        arrived = writer.let(f"load {kind}, ptr %arrived")
-        idle = writer.let(f"icmp eq {kind} {ready}, 0")
-        writer.put(f"br i1 {idle}, label %release, label %pick")
-        writer.label("pick")
-        writer.declarations.use(f"llvm.cttz.{kind}", kind, f"{kind}, i1")
-        first = writer.let(f"call {kind} @llvm.cttz.{kind}({kind} {ready}, i1 true)")
-        less = writer.let(f"sub {kind} {ready}, 1")
-        rest = writer.let(f"and {kind} {ready}, {less}")
-        writer.put(f"store {kind} {rest}, ptr %ready")
-        others = writer.let(f"or {kind} {rest}, {arrived}")
-        together = writer.let(f"icmp eq {kind} {others}, 0")
-        writer.put(f"br i1 {together}, label %pick_all, label %pick_some")
-        for label, prefix in (("pick_all", "r"), ("pick_some", "g")):
-            writer.label(label)
-            cases = " ".join(f"{kind} {p.region.index}, label %{prefix}{p.region.index}" for p in scheduled)
-            writer.put(f"switch {kind} {first}, label %block_next [ {cases} ]")
-        writer.label("release")
-        waiting = writer.let(f"and {kind} {arrived}, {~left}")
-        empty = writer.let(f"icmp eq {kind} {waiting}, 0")
-        writer.put(f"br i1 {empty}, label %block_next, label %advance")
-        writer.label("advance")
-        writer.put(f"store {kind} {waiting}, ptr %ready")
-        gone = writer.let(f"and {kind} {arrived}, {left}")
-        writer.put(f"store {kind} {gone}, ptr %arrived")
-        phase = writer.let("load i16, ptr %phase")
-        other = writer.let(f"xor i16 {phase}, 1")
-        writer.put(f"store i16 {other}, ptr %phase")
-        writer.put("br label %dispatch")
+        chosen = writer.let("call i32 @logv_next_region(ptr @schedule, ptr %scratch)")
+        cases = " ".join(
+            f"i32 {2 * plan.region.index + whole}, label %{prefix}{plan.region.index}"
+            for plan in self._plan.regions.values()
+            for whole, prefix in enumerate("gr")
+            if whole or plan.scheduled
+        )
+        # Where all threads gather, some alone have lost the others.
+        writer.put(f"switch i32 {chosen}, label %trapped [ i32 {DONE}, label %block_next {cases} ]")
 
 
 # Divided once for each call and counted from there: four divisions cost as much as a block of a short kernel.

@@ -8,11 +8,13 @@ builds them (shift amounts are below the width, divisors are not zero).
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# Operations whose result depends on their arguments only.
-IMPURE = frozenset({"load", "store", "atom", "fence", "phi", "livein"})
+from logv.ptx._meeting import Meeting
+
+# Operations whose result does not depend on their arguments only.
+IMPURE = frozenset({"load", "store", "atom", "fence", "phi", "livein", "publish", "collect", "counted"})
 
 # Operations that somebody else can notice.
-EFFECTS = frozenset({"store", "atom", "fence", "spill", "update", "pend"})
+EFFECTS = frozenset({"store", "atom", "fence", "publish", "spill", "update", "pend"})
 
 
 class Value:
@@ -22,7 +24,8 @@ class Value:
     ----------
     op : str
         The operation; ``const``, ``param``, ``special``, ``phi``, ``load``, ``store``, ``atom``,
-        ``fence``, ``cvta`` or the name of an arithmetic operation.
+        ``fence``, ``cvta``, ``publish``, ``collect``, ``counted`` (see :mod:`logv.ptx._meeting`) or the name
+        of an arithmetic operation.
     type : str
         Type of the result; empty if there is none.
     args : list of Value
@@ -77,7 +80,10 @@ class Access:
 
 @dataclass(eq=False, slots=True)
 class Block:
-    """A basic block. `terminator` is ``jump branch barrier exit trap``; `successors` in branch order."""
+    """A basic block. `terminator` is ``jump branch barrier exit trap``; `successors` in branch order.
+
+    `meeting` says what threads do together at a ``barrier``; None elsewhere.
+    """
 
     index: int
     phis: list[Value] = field(default_factory=list)
@@ -86,6 +92,7 @@ class Block:
     condition: Value | None = None
     successors: "list[Block]" = field(default_factory=list)
     predecessors: "list[Block]" = field(default_factory=list)
+    meeting: Meeting | None = None
 
 
 @dataclass(slots=True)
@@ -126,6 +133,24 @@ def link_predecessors(blocks: Iterable[Block]) -> None:
     for block in blocks:
         for successor in dict.fromkeys(block.successors):
             successor.predecessors.append(block)
+
+
+def drop_unused(blocks: Iterable[Block]) -> None:
+    """Drop operations that nothing depends on."""
+    blocks = list(blocks)
+    needed: set[Value] = set()
+    pending = [block.condition for block in blocks if block.condition is not None]
+    pending += [
+        value for block in blocks for value in block.ops if value.op in ("load", "atom") or not value.type
+    ]
+    while pending:
+        value = pending.pop()
+        if value not in needed:
+            needed.add(value)
+            pending += value.args
+    for block in blocks:
+        block.phis = [phi for phi in block.phis if phi in needed]
+        block.ops = [value for value in block.ops if value in needed]
 
 
 def simplify_phis(phis: Iterable[Value], others: Iterable[Value], blocks: Iterable[Block]) -> None:

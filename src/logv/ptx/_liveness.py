@@ -1,5 +1,7 @@
 """Which values outlive a region, and how each of them gets to the next one."""
 
+from collections.abc import Container
+
 from logv.errors import PtxError
 from logv.ptx._builder import set_bits
 from logv.ptx._graph import Graph
@@ -30,6 +32,8 @@ class Liveness:
     graph : Graph
     divergent : set of Value
     cuts : set of Block
+    outliving : set of Value
+        See :class:`logv.ptx._divergence.Divergence`.
 
     Attributes
     ----------
@@ -43,7 +47,9 @@ class Liveness:
         Bit set of live values; :meth:`values_in` names them.
     """
 
-    def __init__(self, graph: Graph, divergent: set[Value], cuts: set[Block]) -> None:
+    def __init__(
+        self, graph: Graph, divergent: set[Value], cuts: set[Block], outliving: Container[Value]
+    ) -> None:
         self.block_level: set[Value] = set()
         self.counters: set[Value] = set()
         self.spilled: dict[Value, SlotClass] = {}
@@ -53,7 +59,7 @@ class Liveness:
         self._values: list[Value] = []
         self._recomputed: dict[Value, int] = {}
         self._leaves: dict[Value, frozenset[Value]] = {}
-        self._classify(graph, divergent)
+        self._classify(graph, divergent, outliving)
         self._number(graph)
         self._solve(graph)
         starts = [b.successors[0] for b in graph.blocks if b.terminator == "barrier"] + list(cuts)
@@ -68,7 +74,7 @@ class Liveness:
         number = self._numbers.get(value)
         return number is not None and bool(self.live_in[block] >> number & 1)
 
-    def _classify(self, graph: Graph, divergent: set[Value]) -> None:
+    def _classify(self, graph: Graph, divergent: set[Value], outliving: Container[Value]) -> None:
         for block in graph.blocks:
             for value in block.ops:
                 if value.op in IMPURE or not value.type:
@@ -78,7 +84,8 @@ class Liveness:
                 ):
                     self.block_level.add(value)
                     continue
-                self._try_recompute(value, divergent)
+                if value not in outliving:
+                    self._try_recompute(value, divergent)
 
     def _try_recompute(self, value: Value, divergent: set[Value]) -> None:
         if value in divergent and value.op in _EXPENSIVE:

@@ -1,18 +1,21 @@
 """Lowers the statements of an entry to the intermediate representation: control flow and dispatch."""
 
 from collections.abc import Callable
+from math import prod
 
 from logv.ptx import (
+    _lower_barrier,
     _lower_bits,
     _lower_convert,
     _lower_float,
     _lower_integer,
     _lower_memory,
     _lower_select,
+    _lower_warp,
 )
-from logv.ptx._ir import Block, Function
+from logv.ptx._ir import Block, Function, drop_unused
 from logv.ptx._lowering import Lowering
-from logv.ptx._syntax import Immediate, Instruction, Label, Operand, Symbol
+from logv.ptx._syntax import Instruction, Label, Operand, Symbol
 from logv.ptx._types import SCALAR_TYPES
 from logv.ptx.module import Entry
 
@@ -26,27 +29,33 @@ _PURE: dict[str, _Handler] = {
     **_lower_float.HANDLERS,
     **_lower_convert.HANDLERS,
 }
-_EFFECTS: dict[str, _Handler] = _lower_memory.HANDLERS
-_BARRIERS = {("bar", "sync"), ("bar", "cta", "sync"), ("barrier", "sync"), ("barrier", "cta", "sync")}
+_EFFECTS: dict[str, _Handler] = {
+    **_lower_memory.HANDLERS,
+    **_lower_barrier.HANDLERS,
+    **_lower_warp.HANDLERS,
+}
 # Bounds what one instruction can be turned into by hostile text.
 _MAX_BRANCH_TARGETS = 4096
 
 
-def lower(entry: Entry, block: tuple[int, int, int] = (1, 1, 1)) -> Function:
+def lower(entry: Entry, block: tuple[int, int, int] | None = None) -> Function:
     """Return the entry in SSA form.
 
     Parameters
     ----------
     entry : Entry
-    block : tuple of int
-        Block dimensions, which become constants.
+    block : tuple of int, optional
+        Block dimensions, which become constants; without them, what depends on them is not checked.
 
     Raises
     ------
     PtxError
         An instruction that is malformed or not supported.
     """
-    return _EntryLowering(entry, block).run()
+    function = _EntryLowering(entry, block or (1, 1, 1)).run()
+    _lower_barrier.settle_meetings(function, prod(block) if block else None)
+    drop_unused(function.blocks)
+    return function
 
 
 class _EntryLowering:
@@ -119,8 +128,6 @@ class _EntryLowering:
             return self._indexed_branch
         if opcode in ("ret", "exit", "trap"):
             return self._leave
-        if (opcode, *(word for word in instruction.modifiers if word != "aligned")) in _BARRIERS:
-            return self._barrier
         raise instruction.error(f"{'.'.join((opcode, *instruction.modifiers))} is not supported")
 
     def _target(self, instruction: Instruction) -> Block:
@@ -158,14 +165,3 @@ class _EntryLowering:
         low.operands(instruction, 0)
         low.block.terminator = "trap" if instruction.opcode == "trap" else "exit"
         low.block = low.new_block()
-
-    def _barrier(self, low: Lowering, instruction: Instruction) -> None:
-        operands = instruction.operands
-        if len(operands) > 1:
-            raise instruction.error("a barrier for some of the threads is not supported")
-        if operands and not (isinstance(operands[0], Immediate) and 0 <= operands[0].value < 16):
-            raise instruction.error("the barrier must be a constant, 0 to 15")
-        after = low.new_block()
-        low.block.terminator = "barrier"
-        low.block.successors = [after]
-        low.block = after

@@ -1,6 +1,6 @@
 """The state of lowering one entry: operands to values, guards, and what instruction handlers share."""
 
-from logv.hw.software_gpu import WARP_SIZE
+from logv.hw.software_gpu import MAX_THREADS_PER_BLOCK, WARP_SIZE
 from logv.ptx._builder import Builder
 from logv.ptx._ir import Block, Value
 from logv.ptx._syntax import Address, Group, Immediate, Instruction, Operand, Register, Symbol
@@ -127,15 +127,35 @@ class Lowering(Builder):
                 return self.const("i32", 0)
             return self.op("special", "i32", attr=f"{register}.{axis}")
         if name in ("%laneid", "%warpid"):
-            x, y, z = (self.special(instruction, f"%tid.{axis}") for axis in _AXES)
-            row = self.op("add", "i32", self.op("mul", "i32", z, self.const("i32", self.dimensions[1])), y)
-            thread = self.op(
-                "add", "i32", self.op("mul", "i32", row, self.const("i32", self.dimensions[0])), x
-            )
+            thread = self.special(instruction, "%tid.x")
+            below = self.dimensions[0]
+            for axis, extent in zip("yz", self.dimensions[1:], strict=True):
+                if extent > 1:
+                    number = self.special(instruction, f"%tid.{axis}")
+                    row = self.op("mul", "i32", number, self.const("i32", below))
+                    thread = self.op("add", "i32", row, thread)
+                below *= extent
             if name == "%laneid":
                 return self.op("and", "i32", thread, self.const("i32", WARP_SIZE - 1))
             return self.op("lshr", "i32", thread, self.const("i32", WARP_SIZE.bit_length() - 1))
+        if name == "%nwarpid":
+            return self.const("i32", MAX_THREADS_PER_BLOCK // WARP_SIZE)
+        if name.startswith("%lanemask_"):
+            return self._lane_mask(instruction, name)
         raise instruction.error(f"{name} is not declared, or a special register that is not supported")
+
+    def _lane_mask(self, instruction: Instruction, name: str) -> Value:
+        """Return a mask of the lanes whose number compares to the thread's own as the name says."""
+        lane = self.special(instruction, "%laneid")
+        kind = name.removeprefix("%lanemask_")
+        if kind == "eq":
+            return self.op("shl", "i32", self.const("i32", 1), lane)
+        if kind not in ("lt", "le", "gt", "ge"):
+            raise instruction.error(f"{name} is not a special register")
+        # Shifting 2 by 31 gives 0, and all lanes are below or equal.
+        next_lane = self.op("shl", "i32", self.const("i32", 1 + (kind in ("le", "gt"))), lane)
+        below = self.op("sub", "i32", next_lane, self.const("i32", 1))
+        return below if kind in ("lt", "le") else self.invert(below)
 
     def predicate(self, instruction: Instruction, operand: Operand) -> Value:
         """Return an operand as an i1."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from logv.ptx._converge import Converger
+from logv.ptx._divergence import Divergence
 from logv.ptx._graph import Graph
 from logv.ptx._ir import Block, Value
 from logv.ptx._regions import Region, RegionBuilder, hoist
@@ -60,7 +61,7 @@ class Plan:
         Blocks where regions should begin, because uniform counters merge there.
     """
 
-    def __init__(self, builder: RegionBuilder, block: tuple[int, int, int]) -> None:
+    def __init__(self, builder: RegionBuilder, block: tuple[int, int, int], divergence: Divergence) -> None:
         self.demoted: set[Value] = set()
         self.joins: set[Block] = set()
         self._builder = builder
@@ -70,7 +71,7 @@ class Plan:
             self.regions[region] = self._plan(region)
         if self.demoted or self.joins:
             return
-        self._schedule()
+        self._schedule(divergence)
         for region, plan in self.regions.items():
             plan.fast = self._specialize(builder, region, block, plan.scheduled)
 
@@ -130,12 +131,17 @@ class Plan:
         else:
             self.demoted.add(phi)
 
-    def _schedule(self) -> None:
+    def _schedule(self, divergence: Divergence) -> None:
         """Close the set of scheduled regions: threads that parted stay so until they meet again."""
+        gathers = {region for region in self.regions if divergence.gathers(region.start)}
+        for region, plan in self.regions.items():
+            # Only the dispatcher counts threads at barriers that do not wait for all.
+            meeting = region.meeting
+            plan.scheduled |= meeting is not None and not meeting.of_warp and not meeting.is_plain
         pending = [region for region, plan in self.regions.items() if plan.scheduled]
         while pending:
             for target in pending.pop().leaves.values():
-                if target is not None and not self.regions[target].scheduled:
+                if target is not None and target not in gathers and not self.regions[target].scheduled:
                     self.regions[target].scheduled = True
                     pending.append(target)
 

@@ -6,12 +6,14 @@ are recomputed if they depend on parameters, thread numbers and uniform counters
 live in scalar slots; the rest is kept in arrays with one element for each thread.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from logv.errors import PtxError
 from logv.ptx._graph import Graph
 from logv.ptx._ir import IMPURE, Block, Value, link_predecessors, reverse_postorder, simplify_phis
 from logv.ptx._liveness import Liveness
+from logv.ptx._meeting import Meeting
 
 # Regions copy blocks: bounds what hostile control flow can blow a kernel up to.
 MAX_REGION_OPS = 60_000
@@ -50,8 +52,8 @@ class Region:
     index : int
     start : Block
         The block of the function where it begins.
-    at_barrier : bool
-        Whether threads wait there for all others.
+    meeting : Meeting or None
+        What threads wait for there, if they do.
     scalar_ops : list of Value
         Evaluated once for each run of the region.
     blocks : list of Block
@@ -69,7 +71,7 @@ class Region:
 
     index: int
     start: Block
-    at_barrier: bool
+    meeting: Meeting | None
     scalar_ops: list[Value] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     leaves: "dict[Block, Region | None]" = field(default_factory=dict)
@@ -86,13 +88,17 @@ class RegionBuilder:
     graph : Graph
     divergent : set of Value
     cuts : set of Block
-        Headers of loops that run in lockstep.
+        Where regions begin besides barriers.
+    outliving : set of Value
+        See :class:`logv.ptx._divergence.Divergence`.
     """
 
-    def __init__(self, graph: Graph, divergent: set[Value], cuts: set[Block]) -> None:
+    def __init__(
+        self, graph: Graph, divergent: set[Value], cuts: set[Block], outliving: Container[Value]
+    ) -> None:
         self.graph = graph
         self.cuts = cuts
-        self.classes = Liveness(graph, divergent, cuts)
+        self.classes = Liveness(graph, divergent, cuts, outliving)
         self.by_start: dict[Block, Region] = {}
         self._work = 0
         self.positional = self._depending_on_place()
@@ -108,7 +114,7 @@ class RegionBuilder:
 
     def copy(self, region: Region) -> Region:
         """Return another copy of a region's code, to be specialised."""
-        other = Region(region.index, region.start, region.at_barrier)
+        other = Region(region.index, region.start, region.meeting)
         _Copier(self, other).run()
         hoist(other, self.classes.block_level)
         return other
@@ -127,19 +133,23 @@ class RegionBuilder:
 
     def _form(self) -> None:
         graph = self.graph
-        starts = {block.successors[0] for block in graph.blocks if block.terminator == "barrier"}
-        if len(self.cuts) + len(starts) >= MAX_REGIONS:
-            raise PtxError(f"more than {MAX_REGIONS} barriers and loops")
-        # Inner loops first, then in the order of the text: threads that are behind catch up.
-        order = [graph.blocks[0], *self._inner_first(), *(b for b in graph.blocks if b in starts)]
-        for index, block in enumerate(order):
-            self.by_start[block] = Region(index, block, block in starts)
+        meetings = {
+            block.successors[0]: block.meeting for block in graph.blocks if block.terminator == "barrier"
+        }
+        starts = self.cuts.union(meetings)
+        if len(starts) >= MAX_REGIONS:
+            raise PtxError(f"more than {MAX_REGIONS} barriers, warp operations and loops")
+        for index, block in enumerate([graph.blocks[0], *self._in_order(starts)]):
+            self.by_start[block] = Region(index, block, meetings.get(block))
 
-    def _inner_first(self) -> list[Block]:
-        """Cuts in post-order over the nest of loops, a loop's header after everything in the loop."""
-        chains: dict[Block, list[int]] = {block: [] for block in self.cuts}
+    def _in_order(self, starts: set[Block]) -> list[Block]:
+        """Sort so that threads that are behind catch up with the others.
+
+        Blocks come after those that lead to them, a loop's header after everything in the loop.
+        """
+        chains: dict[Block, list[int]] = {block: [] for block in starts}
         for loop in self.graph.loops:  # outer loops first
-            for block in self.cuts:
+            for block in starts:
                 if block in loop.blocks:
                     chains[block].append(loop.header.index)
 
@@ -151,7 +161,7 @@ class RegionBuilder:
                 return [*((0, header) for header in chain), (1, 0)]
             return [*((0, header) for header in chain), (0, block.index)]
 
-        return sorted(self.cuts, key=key)
+        return sorted(starts, key=key)
 
     def count(self, amount: int) -> None:
         """Count copied operations against the bound."""
@@ -392,7 +402,7 @@ def hoist(region: Region, block_level: set[Value]) -> None:
         kept: list[Value] = []
         for value in block.ops:
             uniform = (
-                (value.op == "slot" or value.op not in IMPURE)
+                (value.op in ("slot", "counted") or value.op not in IMPURE)
                 and value.op not in PER_THREAD
                 and not (value.op == "special" and str(value.attr).startswith("tid"))
                 and all(arg.op == "const" or arg in scalar or arg in block_level for arg in value.args)

@@ -11,13 +11,14 @@ from logv.hw.software_gpu import APERTURE_VA_BITS
 from logv.ptx._address import Split, split_address
 from logv.ptx._ir import Access, Block, Value
 from logv.ptx._liveness import SlotClass
+from logv.ptx._meeting import RESULT
 from logv.ptx._plan import RegionPlan
 from logv.ptx._regions import Region
+from logv.ptx._schedule import EXITED, WAITS
 from logv.ptx._scratch import ScratchLayout
 from logv.ptx._types import VALUE_BITS
 from logv.ptx._writer import Writer
 
-_EXITED = 0xFFFF
 _ALL: Mapping[str, tuple[str, str]] = MappingProxyType({})
 _ATOMIC = {
     "add": "add", "smin": "min", "smax": "max", "umin": "umin", "umax": "umax", "and": "and", "or": "or",
@@ -42,7 +43,9 @@ class ThreadLoop:
     prefix : str
         Begins the names of all labels.
     mask_type : str
-        Integer type with a bit for each region.
+        Integer type with a bit for each region, and one for threads that have left.
+    regions : int
+        How many there are.
     box : Box
         The threads to run, where these are not all.
     done : Box
@@ -57,6 +60,7 @@ class ThreadLoop:
         plan: RegionPlan,
         prefix: str,
         mask_type: str,
+        regions: int,
         *,
         box: Box = _ALL,
         done: Box = _ALL,
@@ -67,6 +71,7 @@ class ThreadLoop:
         self._region = plan.region
         self._plan = plan
         self._mask_type = mask_type
+        self._regions = regions
         self._prefix = prefix
         self._box = box
         self._done = done
@@ -90,20 +95,11 @@ class ThreadLoop:
         plan = self._plan
         targets = {target for target in self._region.leaves.values() if target is not None}
         ends = None in self._region.leaves.values()
-        self._codes: dict[Region | None, str] = {None: str(_EXITED - 0x10000)}
         self._reaches = [
-            name for name, at_barrier in (("ready", False), ("arrived", True))
+            name for name, waits in (("ready", False), ("waiting", True))
             if plan.scheduled
-            and (any(target.at_barrier is at_barrier for target in targets) or (ends and at_barrier))
+            and (any((target.meeting is not None) is waits for target in targets) or (ends and waits))
         ]  # fmt: skip
-        if plan.scheduled:
-            phase = w.let("load i16, ptr %phase")
-            other = w.let(f"xor i16 {phase}, 1")
-            self._own_code = w.let(f"or i16 {phase}, {2 * self._region.index}")
-            for target in sorted(targets, key=lambda each: each.index):
-                self._codes[target] = w.let(
-                    f"or i16 {other if target.at_barrier else phase}, {2 * target.index}"
-                )
         for name in self._reaches:
             w.put(f"store {self._mask_type} 0, ptr %{name}_new")
         w.put(f"br label %{p}_pre")
@@ -176,7 +172,7 @@ class ThreadLoop:
         elif self._plan.scheduled:
             address = self._element(self._layout.next_region, 2)
             self._old_code = w.let(f"load i16, ptr {address}, align 2{self._access}")
-            mine = w.let(f"icmp eq i16 {self._old_code}, {self._own_code}")
+            mine = w.let(f"icmp eq i16 {self._old_code}, {self._region.index}")
             w.put(f"br i1 {mine}, label %{p}_b{first.index}, label %{p}_x_latch0")
             self._skipping = self._current_label()
         else:
@@ -199,13 +195,13 @@ class ThreadLoop:
                 (block, target) for block, target in self._region.leaves.items() if block in self._end_labels
             ]
             skip = [(self._old_code, self._skipping)] if self._plan.scheduled else []
-            ways = [(self._codes[target], self._end_labels[block]) for block, target in leaves] + skip
+            ways = [(_code(target), self._end_labels[block]) for block, target in leaves] + skip
             if ways:
                 code = w.let("phi i16 " + ", ".join(f"[ {value}, %{label} ]" for value, label in ways))
                 bits = {}
                 for name in self._reaches:
                     incoming = [
-                        (self._bit(target, at_barrier=name == "arrived"), self._end_labels[block])
+                        (self._bit(target, waits=name == "waiting"), self._end_labels[block])
                         for block, target in leaves
                     ] + [(0, label) for _, label in skip]
                     bits[name] = w.let(
@@ -232,10 +228,10 @@ class ThreadLoop:
                 w.label(f"{p}_{axis}_out")
         w.put(f"br label %{p}_end")
 
-    def _bit(self, target: Region | None, *, at_barrier: bool) -> int:
+    def _bit(self, target: Region | None, *, waits: bool) -> int:
         if target is None:
-            return 1 << (int(self._mask_type[1:]) - 1) if at_barrier else 0
-        return 1 << target.index if target.at_barrier is at_barrier else 0
+            return 1 << self._regions if waits else 0
+        return 1 << target.index if (target.meeting is not None) is waits else 0
 
     def _element(self, offset: int, size: int) -> str:
         """Address of this thread's element of a scratch array."""
@@ -290,6 +286,13 @@ class ThreadLoop:
                 w.put(f"{name} = load {kind}, ptr {address}, align {VALUE_BITS[kind] // 8}{self._access}")
         elif op == "spill":
             self._spill(value)
+        elif op == "publish":
+            assert isinstance(value.attr, int)
+            address = self._element(self._layout.words[value.attr], 4)
+            w.put(f"store i32 {w.name(value.args[0])}, ptr {address}, align 4{self._access}")
+        elif op == "collect":
+            address = self._element(self._layout.words[RESULT], 4)
+            w.put(f"{w.name(value)} = load i32, ptr {address}, align 4{self._access}")
         elif op not in ("update", "pend"):
             w.pure(value)
 
@@ -420,8 +423,15 @@ class ThreadLoop:
         return w.let(f"select i1 {wraps}, {kind} {new}, {kind} {less}")
 
 
+def _code(target: Region | None) -> int:
+    """Return what a thread notes that goes on to a region, as a signed number."""
+    if target is None:
+        return EXITED - 0x10000
+    return target.index | (WAITS - 0x10000 if target.meeting is not None else 0)
+
+
 def _is_scalar(block: Block) -> bool:
-    effects = ("store", "atom", "fence", "spill")
+    effects = ("store", "atom", "fence", "spill", "publish")
     return block.terminator != "trap" and not any(
         value.op in effects or (isinstance(value.attr, Access) and value.attr.volatile) for value in block.ops
     )

@@ -22,6 +22,7 @@ from logv.ptx._lower import lower
 from logv.ptx._parser import Parser
 from logv.ptx._plan import Plan
 from logv.ptx._regions import RegionBuilder
+from logv.ptx._schedule import Schedule
 from logv.ptx._spaces import resolve_generic
 from logv.ptx.module import Entry, Module
 
@@ -151,13 +152,16 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int]) -> 
     graph = Graph(function.blocks)
     cuts, demoted = _choose_lockstep(function, graph, block)
     lockstep = {block for loop in graph.loops if loop.header in cuts for block in loop.blocks}
+    after_barriers = {each.successors[0] for each in graph.blocks if each.terminator == "barrier"}
     outside = {each for each in graph.blocks if not any(each in loop.blocks for loop in graph.loops)}
     for attempt in range(len(function.blocks) + 2):
         divergence = Divergence(graph, demoted)
-        builder = RegionBuilder(graph, divergence.divergent, cuts)
-        plan = Plan(builder, block)
+        cuts = cuts.union(divergence.areas).difference(after_barriers)
+        builder = RegionBuilder(graph, divergence.divergent, cuts, divergence.outliving)
+        plan = Plan(builder, block, divergence)
         if not plan.demoted and not plan.joins:
-            return Emitter(_SYMBOL, entry, module.constants, block, builder, plan).emit()
+            schedule = Schedule(block, builder, divergence.areas)
+            return Emitter(_SYMBOL, entry, module.constants, block, builder, plan, schedule).emit()
         joins = plan.joins & (lockstep | outside) if attempt < _MAX_ATTEMPTS else set()
         if joins:
             # What hangs on the counters merged there may come right by itself.

@@ -110,3 +110,17 @@ extern "C" __global__ void atomics(int n, const int *in, unsigned *words, int *s
   __syncthreads();
   if (t < 8) words[16 + blockIdx.x * 8 + t] = local[t];
 }
+// Threads leave a loop with barriers in the same place, but in different iterations.
+extern "C" __global__ void uneven_exit(const int *in, int *out) {
+  __shared__ int s[64];
+  int t = threadIdx.x, k = 0;
+  for (;;) {
+    s[t] = k + t;
+    __syncthreads();
+    int v = s[63 - t];
+    __syncthreads();
+    if (in[t * 16 + k] + (v & 0) && k > 3) break;
+    k++;
+  }
+  out[t] = k;
+}
