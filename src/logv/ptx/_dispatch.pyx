@@ -238,16 +238,32 @@ cdef void let_go(const Schedule *plan, uint8_t *scratch, uint16_t *codes, uint32
             insert(ready_of(plan, scratch), last)
 
 
+cdef inline bint alike(const uint16_t *codes) noexcept nogil:
+    """Whether all lanes of a warp have the same code."""
+    cdef const uint64_t *words = <const uint64_t *>codes
+    cdef uint64_t differences = words[0] ^ codes[0] * <uint64_t>0x0001000100010001
+    cdef uint32_t word
+    for word in range(1, LANES // 4):
+        differences |= words[word] ^ words[0]
+    return differences == 0
+
+
 cdef void meet_in_warp(const Schedule *plan, uint8_t *scratch, uint32_t warp, uint32_t limit) noexcept nogil:
     cdef uint16_t *codes = codes_of(plan, scratch) + LANES * warp
-    cdef uint32_t exists = lanes_of_warp(plan, warp), waits = 0, live = 0, alike = 0
+    cdef uint32_t exists = lanes_of_warp(plan, warp), waits = 0, live = 0
     cdef uint32_t lane, other, members, needed, code
     cdef const Region *region
+    if alike(codes):
+        # Most warps have no part in what others do: they run, have left, or wait for the block.
+        if codes[0] == EXITED or not codes[0] & WAITS:
+            return
+        if region_at(plan, codes[0] & ~WAITS).operation >= BARRIER:
+            insert(waiting_of(plan, scratch), codes[0] & ~WAITS)
+            return
     for lane in range(LANES):
         code = codes[lane]
         live |= <uint32_t>(code != EXITED) << lane
         waits |= (code >> 15) << lane
-        alike |= <uint32_t>(code == codes[0]) << lane
     live &= exists
     waits &= live
     while waits:
@@ -256,8 +272,6 @@ cdef void meet_in_warp(const Schedule *plan, uint8_t *scratch, uint32_t warp, ui
         region = region_at(plan, code)
         if region.operation >= BARRIER:
             insert(waiting_of(plan, scratch), code)
-            if alike & exists == exists:
-                return
             for other in range(lane, LANES):
                 if codes[other] == codes[lane]:
                     waits &= ~(<uint32_t>1 << other)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from logv.hw import software_gpu
+from logv.ptx import _dispatch
 from logv.ptx._jit import MachineCode, load_object, target_identity
 from logv.ptx.compiler import _SYMBOL, CompiledKernel
 
@@ -87,7 +88,9 @@ def identity() -> bytes:
 def _digest_sources() -> bytes:
     # The sources rather than a version number: whoever changes the compiler must not run yesterday's code.
     digest = hashlib.sha256()
-    for path in (Path(software_gpu.__file__), *sorted(Path(__file__).parent.rglob("*.py"))):
+    compiler = sorted(Path(__file__).parent.rglob("*.py"))
+    # Code that kernels call into, by a table of its own.
+    for path in (Path(software_gpu.__file__), Path(_dispatch.__file__), *compiler):
         source = path.read_bytes()
         digest.update(struct.pack("<Q", len(source)) + source)
     return digest.digest()
