@@ -8,7 +8,7 @@ from logv.ptx._ir import Value
 from logv.ptx._types import VALUE_BITS
 
 _MAJOR = int(binding.llvm_version_info[0])
-_SUFFIX = {"float": "f32", "double": "f64"}
+_SUFFIX = {"half": "f16", "float": "f32", "double": "f64"}
 _BINARY = frozenset(
     [
         "add",

@@ -30,12 +30,12 @@ def add_sub(low: Lowering, instruction: Instruction) -> None:
     (kind,), flags = low.split(instruction, _FLOAT_FLAGS | {"cc"}, 1)
     target, left, right = low.operands(instruction, 3)
     name = instruction.opcode
-    a, b = low.value(instruction, left, kind), low.value(instruction, right, kind)
     if kind.floating:
         if "cc" in flags:
             raise instruction.error("carries are for integers")
-        low.assign(instruction, target, float_arithmetic(low, instruction, flags, a, b))
+        low.assign(instruction, target, float_arithmetic(low, instruction, kind, flags, [left, right]))
         return
+    a, b = low.value(instruction, left, kind), low.value(instruction, right, kind)
     require_type(instruction, kind, "u16 s16 u32 s32 u64 s64 b32 b64")
     if flags - {"cc", "sat"}:
         raise instruction.error("rounding is for floating point")
@@ -71,13 +71,13 @@ def multiply(low: Lowering, instruction: Instruction) -> None:
     (kind,), flags = low.split(instruction, _FLOAT_FLAGS | {"lo", "hi", "wide"}, 1)
     accumulate = instruction.opcode == "mad"
     operands = low.operands(instruction, 4 if accumulate else 3)
-    a, b = (low.value(instruction, operand, kind) for operand in operands[1:3])
     if kind.floating:
         if flags & {"lo", "hi", "wide"}:
             raise instruction.error(".lo, .hi and .wide are for integers")
-        c = low.value(instruction, operands[3], kind) if accumulate else None
-        low.assign(instruction, operands[0], float_arithmetic(low, instruction, flags, a, b, c))
+        result = float_arithmetic(low, instruction, kind, flags, operands[1:])
+        low.assign(instruction, operands[0], result)
         return
+    a, b = (low.value(instruction, operand, kind) for operand in operands[1:3])
     require_type(instruction, kind, "u16 s16 u32 s32 u64 s64")
     half = flags & {"lo", "hi", "wide"}
     if len(half) != 1 or flags - half - {"sat"}:

@@ -9,6 +9,7 @@ from logv.ptx._types import SCALAR_TYPES, VALUE_BITS, ScalarType
 from logv.ptx.module import Entry
 
 PREDICATE = SCALAR_TYPES["pred"]
+FLOAT_TYPES = frozenset({"half", "float", "double"})
 _AXES = "xyz"
 
 
@@ -29,6 +30,8 @@ class Lowering(Builder):
         self.parameters = {parameter.name: parameter for parameter in entry.parameters}
         self.labels: dict[str, Block] = {}
         self.guard: Value | None = None
+        # Values that ``.ftz`` has gone over already.
+        self.flushed: set[Value] = set()
 
     # -- reading ------------------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ class Lowering(Builder):
 
     def bits(self, value: Value) -> Value:
         """Return a floating point value's bits; integers as they are."""
-        if value.type in ("float", "double"):
+        if value.type in FLOAT_TYPES:
             return self.op("bitcast", f"i{VALUE_BITS[value.type]}", value)
         return value
 
@@ -202,7 +205,7 @@ class Lowering(Builder):
 
     def compare(self, predicate: str, left: Value, right: Value) -> Value:
         """Compare with an LLVM predicate (``eq``, ``slt``, ``oge``, ...)."""
-        name = "fcmp" if left.type in ("float", "double") else "icmp"
+        name = "fcmp" if left.type in FLOAT_TYPES else "icmp"
         return self.op(name, "i1", left, right, attr=predicate)
 
     def int_op(self, name: str, left: Value, right: Value | int) -> Value:
