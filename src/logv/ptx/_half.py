@@ -102,7 +102,8 @@ def multiply_add(low: Lowering, kind: ScalarType, left: Value, right: Value, add
     total = low.op("fadd", "double", product, other)
     if is_bfloat(kind):
         # Exponents differ by up to 500, so the sum may be rounded to a middle between bfloats.
-        total = round_to_odd_double(low, total, sum_error(low, product, other, total))
+        error, zero = sum_error(low, product, other, total), low.const("double", 0)
+        total = round_to_odd(low, total, low.compare("olt", error, zero), low.compare("ogt", error, zero))
     # Binary16 needs no correction: a sum rounded to 53 bits is off the middles as in `add`, except where
     # the product is above 2**28, and then it overflows.
     return single_from_double(low, total)
@@ -112,14 +113,8 @@ def _product(low: Lowering, left: Value, right: Value) -> Value:
     return low.op("fmul", "double", low.op("fpext", "double", left), low.op("fpext", "double", right))
 
 
-def round_to_odd_double(low: Lowering, total: Value, error: Value) -> Value:
-    """Round a sum in two parts to odd."""
-    zero = low.const("double", 0)
-    return round_to_odd(low, total, low.compare("olt", error, zero), low.compare("ogt", error, zero))
-
-
-def flush(low: Lowering, x: Value) -> Value:
-    """Replace a widened half that is subnormal as a binary16 by a zero of its sign."""
-    magnitude = low.op("fabs", "float", x)
-    subnormal = low.compare("olt", magnitude, low.const("float", 0x38800000))  # 2**-14
+def flush(low: Lowering, kind: ScalarType, x: Value) -> Value:
+    """Replace a widened number that is subnormal in its own format by a zero of its sign."""
+    smallest = low.const("float", 0x00800000 if is_bfloat(kind) else 0x38800000)  # 2**-126, 2**-14
+    subnormal = low.compare("olt", low.op("fabs", "float", x), smallest)
     return low.select(subnormal, low.op("copysign", "float", low.const("float", 0), x), x)

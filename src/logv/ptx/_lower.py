@@ -6,6 +6,7 @@ from logv.ptx import (
     _lower_bits,
     _lower_convert,
     _lower_float,
+    _lower_half,
     _lower_integer,
     _lower_memory,
     _lower_select,
@@ -79,6 +80,8 @@ class _EntryLowering:
         opcode = instruction.opcode
         if opcode == "div":
             handler: _Handler | None = self._divide
+        elif opcode in _lower_half.HANDLERS and _lower_half.has_half(instruction):
+            handler = _lower_half.HANDLERS[opcode]
         else:
             handler = _PURE.get(opcode)
         if handler is not None:

@@ -79,6 +79,24 @@ def float_arithmetic(
     return saturate_float(low, result) if "sat" in flags else result
 
 
+def float_minimum(
+    low: Lowering, instruction: Instruction, flags: set[str], left: Value, right: Value
+) -> Value:
+    """``min`` and ``max`` of floating point numbers of one type."""
+    name = {"min": "minimum", "max": "maximum"}[instruction.opcode]
+    kind = left.type
+    if ("xorsign" in flags) != ("abs" in flags):
+        raise instruction.error(".xorsign and .abs go together")
+    a, b = left, right
+    if "abs" in flags:
+        a, b = low.op("fabs", kind, a), low.op("fabs", kind, b)
+    result = low.op(name if "NaN" in flags else name + "num", kind, a, b)
+    if "abs" in flags:
+        sign = low.int_op("xor", low.bits(left), low.bits(right))
+        result = low.op("copysign", kind, result, low.op("bitcast", kind, sign))
+    return result
+
+
 def _polynomial(low: Lowering, x: Value, coefficients: Sequence[float]) -> Value:
     """Evaluate by Horner's rule; the highest power first."""
     result = real(low, x.type, coefficients[0])

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from logv.ptx._ir import Value
-from logv.ptx._lower_float import ROUNDING, float_arithmetic
+from logv.ptx._lower_float import ROUNDING, check_flush, float_arithmetic, float_minimum, flush
 from logv.ptx._lowering import Lowering, require_type
 from logv.ptx._syntax import Instruction
 from logv.ptx._types import SCALAR_TYPES, ScalarType
@@ -164,23 +164,32 @@ def absolute_difference(low: Lowering, instruction: Instruction) -> None:
 
 def minimum(low: Lowering, instruction: Instruction) -> None:
     """``min`` and ``max``."""
-    (kind,), flags = low.split(instruction, {"ftz", "NaN"}, 1)
+    (kind,), flags = low.split(instruction, {"ftz", "NaN", "xorsign", "abs", "relu"}, 1)
     target, left, right = low.operands(instruction, 3)
     a, b = low.value(instruction, left, kind), low.value(instruction, right, kind)
     if kind.floating:
-        name = {"min": "minimum", "max": "maximum"}[instruction.opcode]
-        result = low.op(name if "NaN" in flags else name + "num", a.type, a, b)
+        check_flush(instruction, kind, flags)
+        a, b = flush(low, a, flags), flush(low, b, flags)
+        if flags & {"NaN", "xorsign", "abs"} and kind.bits != 32:
+            raise instruction.error(f".{kind.name} has no such form")
+        result = float_minimum(low, instruction, flags, a, b)
     else:
         require_type(instruction, kind, "u16 s16 u32 s32 u64 s64")
         result = low.int_op(("s" if kind.signed else "u") + instruction.opcode, a, b)
+        if "relu" in flags:
+            require_type(instruction, kind, "s32")
+            result = low.int_op("smax", result, 0)
+        if flags - {"relu"}:
+            raise instruction.error(f".{kind.name} has no such form")
     low.assign(instruction, target, result)
 
 
 def absolute(low: Lowering, instruction: Instruction) -> None:
     """``abs`` and ``neg``."""
-    (kind,), _ = low.split(instruction, {"ftz"}, 1)
+    (kind,), flags = low.split(instruction, {"ftz"}, 1)
     target, source = low.operands(instruction, 2)
-    a = low.value(instruction, source, kind)
+    check_flush(instruction, kind, flags)
+    a = flush(low, low.value(instruction, source, kind), flags)
     negate = instruction.opcode == "neg"
     if kind.floating:
         result = low.op("fneg" if negate else "fabs", a.type, a)
