@@ -53,7 +53,7 @@ class Access:
     Attributes
     ----------
     space : str
-        ``global``, ``shared``, ``local``, ``const``, ``param`` or ``generic`` (until it is resolved).
+        ``global``, ``shared``, ``local``, ``const``, ``param`` or ``generic``.
     size : int
         Bytes.
     offset : int
@@ -64,6 +64,8 @@ class Access:
         Of an atomic: ``add``, ``min``, ...
     line, text : int, str
         The statement, for errors found after lowering.
+    candidates : tuple of str
+        Of a generic access after :func:`logv.ptx._spaces.resolve_generic`: the spaces it may mean.
     """
 
     space: str
@@ -73,6 +75,7 @@ class Access:
     operation: str = ""
     line: int = 0
     text: str = ""
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(eq=False, slots=True)

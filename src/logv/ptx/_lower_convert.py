@@ -3,17 +3,20 @@
 import math
 from collections.abc import Callable
 
+from logv.hw.software_gpu import WINDOW_BITS
 from logv.ptx import _half
 from logv.ptx._ir import Value
 from logv.ptx._lower_float import check_flush, flush, real, saturate_float
 from logv.ptx._lowering import Lowering, require_type
 from logv.ptx._rounding import narrow, round_from_nearest
+from logv.ptx._spaces import WINDOWS
 from logv.ptx._syntax import Instruction
 from logv.ptx._types import SCALAR_TYPES, ScalarType
 
 _INTEGER_ROUNDING = {"rni": "roundeven", "rzi": "trunc", "rmi": "floor", "rpi": "ceil"}
 _FLOAT_ROUNDING = {"rn", "rz", "rm", "rp"}
 _U32 = SCALAR_TYPES["u32"]
+_SPACES = {"global", "shared", "shared::cta", "local", "const", "param", "param::entry"}
 
 
 def convert(low: Lowering, instruction: Instruction) -> None:
@@ -199,16 +202,49 @@ def _pack_integers(low: Lowering, instruction: Instruction) -> None:
 
 
 def convert_address(low: Lowering, instruction: Instruction) -> None:
-    """``cvta`` and ``cvta.to``: the spaces share their numbers, so only the space is noted."""
-    (kind,), flags = low.split(
-        instruction, {"to", "global", "shared", "local", "const", "param", "shared::cta"}, 1
-    )
+    """``cvta`` and ``cvta.to``: add the window of a space, or take it away.
+
+    The operation ``cvta`` changes nothing: it tells the analysis what the address means.
+    """
+    (kind,), flags = low.split(instruction, _SPACES | {"to"}, 1)
     target, source = low.operands(instruction, 2)
-    spaces = {flag.removesuffix("::cta") for flag in flags - {"to"}}
-    if len(spaces) != 1 or kind.name != "u64":
-        raise instruction.error("one space and .u64 are needed")
+    space = _space(instruction, flags - {"to"})
+    if kind.name != "u64":
+        raise instruction.error(".u64 is needed")
     x = low.value(instruction, source, kind)
-    low.assign(instruction, target, low.op("cvta", "i64", x, attr=spaces.pop()))
+    # Constants have generic addresses throughout.
+    begin = 0 if space == "const" else WINDOWS.get(space, 0)
+    if "to" in flags:
+        result = low.int_op("sub", x, begin) if begin else low.op("cvta", "i64", x, attr=space)
+    else:
+        result = low.op("cvta", "i64", x, attr=space)
+        result = low.int_op("add", result, begin) if begin else result
+    low.assign(instruction, target, result)
 
 
-HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {"cvt": convert, "cvta": convert_address}
+def test_space(low: Lowering, instruction: Instruction) -> None:
+    """``isspacep``."""
+    _, flags = low.split(instruction, _SPACES, 0)
+    target, source = low.operands(instruction, 2)
+    space = _space(instruction, flags)
+    upper = low.int_op("lshr", low.value(instruction, source, SCALAR_TYPES["u64"]), WINDOW_BITS)
+    spaces = WINDOWS if space == "global" else (space,)
+    result = low.const("i1", 0)
+    for each in spaces:
+        inside = low.compare("eq", upper, low.const("i64", WINDOWS[each] >> WINDOW_BITS))
+        result = low.int_op("or", result, inside)
+    low.assign(instruction, target, low.invert(result) if space == "global" else result)
+
+
+def _space(instruction: Instruction, flags: set[str]) -> str:
+    spaces = {flag.partition("::")[0] for flag in flags}
+    if len(spaces) != 1:
+        raise instruction.error("one space is needed")
+    return spaces.pop()
+
+
+HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {
+    "cvt": convert,
+    "cvta": convert_address,
+    "isspacep": test_space,
+}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from logv.ptx._ir import Access, Value
 from logv.ptx._lowering import Lowering
 from logv.ptx._syntax import Address, Group, Instruction, Operand, Register, Symbol
-from logv.ptx._types import SCALAR_TYPES, ScalarType
+from logv.ptx._types import ScalarType
 
 _SPACES = {"global", "shared", "local", "const", "param", "shared::cta"}
 _SCOPES = {"cta", "gpu", "sys"}
@@ -43,12 +43,14 @@ def _address(low: Lowering, instruction: Instruction, operand: Operand, space: s
             value = low.cast("zext", "i64", value)
         return value, operand.offset, space
     if isinstance(base, Symbol):
-        value = low.value(instruction, base, SCALAR_TYPES["b64"])
-        own = str(value.attr) if value.op == "cvta" else ""
+        place = low.place(base.name)
+        if place is None:
+            raise instruction.error(f"{base.name} is not declared")
+        own, value = place
         # A table declared .global lives with the constants (see the parser).
-        if space != own and not (space in ("generic", "global") and own == "const") and space != "generic":
+        if space not in (own, "generic") and not (space == "global" and own == "const"):
             raise instruction.error(f"{base.name} is not in .{space} memory")
-        return value.args[0] if value.op == "cvta" else value, operand.offset, own or space
+        return value, operand.offset, own
     return low.const("i64", base.value), operand.offset, space
 
 

@@ -1,6 +1,6 @@
 """The state of lowering one entry: operands to values, guards, and what instruction handlers share."""
 
-from logv.hw.software_gpu import WARP_SIZE
+from logv.hw.software_gpu import CONSTANT_WINDOW, WARP_SIZE
 from logv.ptx._builder import Builder
 from logv.ptx._ir import Block, Value
 from logv.ptx._syntax import Address, Group, Immediate, Instruction, Operand, Register, Symbol
@@ -84,9 +84,8 @@ class Lowering(Builder):
                 return self.const(kind.value_type, float_bits(operand, kind.bits))
             return self.const(kind.value_type, operand.value)
         if isinstance(operand, Symbol):
-            return self._fit(
-                instruction, self._symbol(instruction, operand.name), SCALAR_TYPES["b64"], kind, wider=True
-            )
+            value = self._symbol(instruction, operand.name)
+            return self._fit(instruction, value, SCALAR_TYPES["b64"], kind, wider=True)
         if isinstance(operand, Address) and isinstance(operand.base, Symbol):
             base = self._symbol(instruction, operand.base.name)
             value = self.op("add", "i64", base, self.const("i64", operand.offset))
@@ -111,13 +110,25 @@ class Lowering(Builder):
             return self.cast("zext", "i64", self.special(instruction, name))
         if name == "WARP_SZ":
             return self.const("i64", WARP_SIZE)
+        place = self.place(name)
+        if place is None:
+            raise instruction.error(f"{name} is not declared")
+        space, address = place
+        # What space a constant's address belongs to must be told from the value: it is generic.
+        return self.op("cvta", "i64", address, attr=space) if space == "const" else address
+
+    def place(self, name: str) -> tuple[str, Value] | None:
+        """Return the space of a variable or parameter, and its address there; None if there is none.
+
+        The addresses of constants are generic ones from the start: tables declared ``.global`` stand
+        among them.
+        """
         variable = self.entry.body.variables.get(name)
         if variable is not None:
-            return self.op("cvta", "i64", self.const("i64", variable.offset), attr=variable.space)
+            begin = CONSTANT_WINDOW if variable.space == "const" else 0
+            return variable.space, self.const("i64", begin + variable.offset)
         parameter = self.parameters.get(name)
-        if parameter is not None:
-            return self.op("cvta", "i64", self.const("i64", parameter.offset), attr="param")
-        raise instruction.error(f"{name} is not declared")
+        return None if parameter is None else ("param", self.const("i64", parameter.offset))
 
     def special(self, instruction: Instruction, name: str) -> Value:
         """Return a special register as an i32."""
