@@ -53,7 +53,8 @@ class Access:
     Attributes
     ----------
     space : str
-        ``global``, ``shared``, ``local``, ``const``, ``param`` or ``generic``.
+        ``global``, ``shared``, ``local``, ``const``, ``param`` or ``generic``; ``timer`` for a load that
+        reads one instead of memory.
     size : int
         Bytes.
     offset : int
@@ -61,7 +62,7 @@ class Access:
     volatile : bool
         Every access counts, in order.
     operation : str
-        Of an atomic: ``add``, ``min``, ...
+        Of an atomic: ``add``, ``min``, ...; of a timer, which.
     line, text : int, str
         The statement, for errors found after lowering.
     candidates : tuple of str

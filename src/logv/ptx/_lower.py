@@ -3,16 +3,20 @@
 from collections.abc import Callable
 
 from logv.ptx import (
+    _lower_atomic,
     _lower_bits,
     _lower_convert,
+    _lower_copy,
     _lower_float,
     _lower_half,
+    _lower_hints,
     _lower_integer,
     _lower_memory,
     _lower_select,
 )
 from logv.ptx._ir import Block, Function
 from logv.ptx._lowering import Lowering
+from logv.ptx._refusals import check_supported, unknown
 from logv.ptx._syntax import Immediate, Instruction, Label, Operand, Symbol
 from logv.ptx._types import SCALAR_TYPES
 from logv.ptx.module import Entry
@@ -26,8 +30,13 @@ _PURE: dict[str, _Handler] = {
     **_lower_select.HANDLERS,
     **_lower_float.HANDLERS,
     **_lower_convert.HANDLERS,
+    **_lower_hints.HANDLERS,
 }
-_EFFECTS: dict[str, _Handler] = _lower_memory.HANDLERS
+_EFFECTS: dict[str, _Handler] = {
+    **_lower_memory.HANDLERS,
+    **_lower_atomic.HANDLERS,
+    **_lower_copy.HANDLERS,
+}
 _BARRIERS = {("bar", "sync"), ("bar", "cta", "sync"), ("barrier", "sync"), ("barrier", "cta", "sync")}
 # Bounds what one instruction can be turned into by hostile text.
 _MAX_BRANCH_TARGETS = 4096
@@ -78,6 +87,7 @@ class _EntryLowering:
     def _instruction(self, instruction: Instruction) -> None:
         low = self._low
         opcode = instruction.opcode
+        check_supported(instruction)
         if opcode == "div":
             handler: _Handler | None = self._divide
         elif opcode in _lower_half.HANDLERS and _lower_half.has_half(instruction):
@@ -124,7 +134,7 @@ class _EntryLowering:
             return self._leave
         if (opcode, *(word for word in instruction.modifiers if word != "aligned")) in _BARRIERS:
             return self._barrier
-        raise instruction.error(f"{'.'.join((opcode, *instruction.modifiers))} is not supported")
+        raise unknown(instruction)
 
     def _target(self, instruction: Instruction) -> Block:
         (operand,) = self._low.operands(instruction, 1)

@@ -2,7 +2,7 @@
 
 from logv.hw.software_gpu import CONSTANT_WINDOW, WARP_SIZE
 from logv.ptx._builder import Builder
-from logv.ptx._ir import Block, Value
+from logv.ptx._ir import Access, Block, Value
 from logv.ptx._syntax import Address, Group, Immediate, Instruction, Operand, Register, Symbol
 from logv.ptx._tokens import float_bits
 from logv.ptx._types import SCALAR_TYPES, VALUE_BITS, ScalarType
@@ -11,6 +11,18 @@ from logv.ptx.module import Entry
 PREDICATE = SCALAR_TYPES["pred"]
 FLOAT_TYPES = frozenset({"half", "float", "double"})
 _AXES = "xyz"
+# All blocks run on what looks like one multiprocessor. Launches are not numbered.
+_FIXED = {"%smid": 0, "%nsmid": 1, "%gridid": 0}
+# Timer, position and width of each register that shows one.
+_TIMERS = {
+    "%clock": ("clock", 0, 32),
+    "%clock_hi": ("clock", 32, 32),
+    "%clock64": ("clock", 0, 64),
+    "%globaltimer": ("globaltimer", 0, 64),
+    "%globaltimer_lo": ("globaltimer", 0, 32),
+    "%globaltimer_hi": ("globaltimer", 32, 32),
+}
+_AT_LAUNCH = {"%dynamic_smem_size", "%total_smem_size", "%aggr_smem_size"}
 
 
 class Lowering(Builder):
@@ -131,7 +143,11 @@ class Lowering(Builder):
         return None if parameter is None else ("param", self.const("i64", parameter.offset))
 
     def special(self, instruction: Instruction, name: str) -> Value:
-        """Return a special register as an i32."""
+        """Return a special register as an i32, or as an i64 if it is one."""
+        if name in _FIXED:
+            return self.const("i32", _FIXED[name])
+        if name in _TIMERS:
+            return self._timer(*_TIMERS[name])
         register, _, axis = name[1:].partition(".")
         if register in ("tid", "ntid", "ctaid", "nctaid") and len(axis) == 1 and axis in _AXES:
             extent = self.dimensions[_AXES.index(axis)]
@@ -149,7 +165,15 @@ class Lowering(Builder):
             if name == "%laneid":
                 return self.op("and", "i32", thread, self.const("i32", WARP_SIZE - 1))
             return self.op("lshr", "i32", thread, self.const("i32", WARP_SIZE.bit_length() - 1))
+        if name in _AT_LAUNCH:
+            raise instruction.error(f"{name} is not supported: kernels are not told; pass it as a parameter")
         raise instruction.error(f"{name} is not declared, or a special register that is not supported")
+
+    def _timer(self, timer: str, shift: int, bits: int) -> Value:
+        """Return part of a timer, as it stands when a thread gets here."""
+        access = Access("timer", 8, 0, True, timer)
+        now = self.op("load", "i64", self.const("i64", 0), attr=access)
+        return self.cast("trunc", f"i{bits}", self.int_op("lshr", now, shift) if shift else now)
 
     def predicate(self, instruction: Instruction, operand: Operand) -> Value:
         """Return an operand as an i1."""

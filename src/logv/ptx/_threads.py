@@ -317,10 +317,13 @@ class ThreadLoop:
     def _load(self, value: Value) -> None:
         assert isinstance(value.attr, Access)
         access = value.attr
+        name = self._w.name(value)
+        if access.space == "timer":
+            self._w.put(f"{name} = {self._w.declarations.timer(access.operation)}")
+            return
         pointer = self._address(value.args[0], access)
         volatile = "volatile " if access.volatile else ""
         group = "" if access.volatile else self._access
-        name = self._w.name(value)
         self._w.put(f"{name} = load {volatile}{value.type}, ptr {pointer}, align 1{group}")
 
     def _store(self, value: Value) -> None:
