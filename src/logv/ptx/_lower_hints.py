@@ -39,9 +39,16 @@ def profile(low: Lowering, instruction: Instruction) -> None:
     low.operands(instruction, 1)
 
 
+def order_launches(low: Lowering, instruction: Instruction) -> None:
+    """``griddepcontrol``: the kernels of a stream run one after the other anyway."""
+    low.split(instruction, {"launch_dependents", "wait"}, 0)
+    low.operands(instruction, 0)
+
+
 HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {
     **dict.fromkeys(("prefetch", "prefetchu", "discard", "applypriority"), prefetch),
     "createpolicy": create_policy,
     "nanosleep": sleep,
     "pmevent": profile,
+    "griddepcontrol": order_launches,
 }

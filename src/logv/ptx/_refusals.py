@@ -24,7 +24,6 @@ _REASONS = {
     "fence.mbarrier_init": _BARRIER_OBJECT,
     "membar.proxy": "there is only one way to memory, so there are no proxies to order",
     "setmaxnreg": "registers cannot be handed from warp to warp",
-    "griddepcontrol": "dependent launches are not supported",
     "alloca": "stack allocation of a size known at run time is not supported",
     "stacksave": "stack allocation of a size known at run time is not supported",
     "stackrestore": "stack allocation of a size known at run time is not supported",
