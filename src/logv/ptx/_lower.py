@@ -12,6 +12,7 @@ from logv.ptx import (
     _lower_hints,
     _lower_integer,
     _lower_memory,
+    _lower_packed,
     _lower_select,
 )
 from logv.ptx._ir import Block, Function
@@ -31,6 +32,7 @@ _PURE: dict[str, _Handler] = {
     **_lower_float.HANDLERS,
     **_lower_convert.HANDLERS,
     **_lower_hints.HANDLERS,
+    **_lower_packed.HANDLERS,
 }
 _EFFECTS: dict[str, _Handler] = {
     **_lower_memory.HANDLERS,

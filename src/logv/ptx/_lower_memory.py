@@ -36,7 +36,7 @@ def address_of(
         raise instruction.error("an address in brackets is expected")
     base = operand.base
     if isinstance(base, Register):
-        if base.type.bits not in (32, 64) or base.type.floating or base.negated:
+        if base.type.bits not in (32, 64) or base.type.kind in "fh" or base.negated:
             raise instruction.error("an address must be a 32-bit or 64-bit register")
         value = low.read(base.name, base.type.value_type)
         if base.type.bits == 32:
@@ -109,7 +109,7 @@ def store(low: Lowering, instruction: Instruction) -> None:
 
 
 def without_policy(low: Lowering, instruction: Instruction, flags: set[str], count: int) -> list[Operand]:
-    """Return `count` operands; with ``.L2::cache_hint``, one more says how to cache, which means nothing here."""
+    """Return `count` operands; the one more that ``.L2::cache_hint`` brings means nothing here."""
     if CACHE_POLICY not in flags:
         return low.operands(instruction, count)
     *operands, policy = low.operands(instruction, count + 1)

@@ -60,6 +60,7 @@ SCALAR_TYPES = {
     for bits in widths
 }
 SCALAR_TYPES["pred"] = ScalarType("pred", "p", 1)
+SCALAR_TYPES["b128"] = ScalarType("b128", "b", 128)
 SCALAR_TYPES.update(HALF_TYPES)
 
 VALUE_BITS = {
