@@ -11,7 +11,8 @@ from logv.ptx._types import ScalarType
 
 _TYPES = {
     "add": "u32 s32 u64 s64 f32 f64 f16 f16x2 bf16 bf16x2",
-    "min": "u32 s32 u64 s64", "max": "u32 s32 u64 s64", "and": "b32 b64", "or": "b32 b64", "xor": "b32 b64", "exch": "b32 b64", "cas": "b16 b32 b64",
+    "min": "u32 s32 u64 s64", "max": "u32 s32 u64 s64",
+    "and": "b32 b64", "or": "b32 b64", "xor": "b32 b64", "exch": "b32 b64", "cas": "b16 b32 b64",
     "inc": "u32", "dec": "u32",
 }  # fmt: skip
 # Holds the value found last, in the loop that adds to a half.

@@ -234,6 +234,7 @@ def absolute(low: Lowering, instruction: Instruction) -> None:
 
 HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {
     "add": add_sub, "sub": add_sub, "addc": add_sub, "subc": add_sub,
-    "mul": multiply, "mad": multiply, "madc": multiply, "mul24": multiply_24, "mad24": multiply_24, "rem": remainder,
-    "sad": absolute_difference, "min": minimum, "max": minimum, "abs": absolute, "neg": absolute,
+    "mul": multiply, "mad": multiply, "madc": multiply, "mul24": multiply_24, "mad24": multiply_24,
+    "rem": remainder, "sad": absolute_difference, "min": minimum, "max": minimum,
+    "abs": absolute, "neg": absolute,
 }  # fmt: skip
