@@ -135,7 +135,7 @@ def test_split_addresses_stay_within_the_guards(
     assert split.mask == (1 << (APERTURE_VA_BITS if space == "global" else SHARED_ARENA_BITS)) - 1
 
 
-@pytest.mark.parametrize("entry", ["scatter", "walk", "shared_walk", "locals", "sums"])
+@pytest.mark.parametrize("entry", ["scatter", "walk", "shared_walk", "locals", "generic", "copies", "sums"])
 def test_hostile_kernels_cannot_leave_their_memory(entry: str) -> None:
     """Kernels that write to addresses of the guest's choice run in a process of their own.
 

@@ -59,18 +59,20 @@ def _add_half(low: Lowering, kind: ScalarType, address: Value, access: Access, a
     """Add by compare and swap: hosts have no atomics on halves."""
     place = (access.space, access.size, access.offset, True)
     where = (access.line, access.text)
-    low.write(_FOUND, low.op("load", kind.value_type, address, attr=Access(*place, "", *where)))
+    # A register has one type.
+    register = f"{_FOUND}.{kind.value_type}"
+    low.write(register, low.op("load", kind.value_type, address, attr=Access(*place, "", *where)))
     head, after = low.new_block(), low.new_block()
     low.jump(head)
     low.block = head
-    old = low.read(_FOUND, kind.value_type)
+    old = low.read(register, kind.value_type)
     sums = []
     for pair in zip(_half.lanes(low, kind, old), _half.lanes(low, kind, addend), strict=True):
         left, right = (_half.widen(low, kind, bits) for bits in pair)
         sums.append(_half.shorten(low, kind, _half.add(low, left, right)))
     new = _half.joined(low, sums)
     found = low.op("atom", kind.value_type, address, old, new, attr=Access(*place, "cas", *where))
-    low.write(_FOUND, found)
+    low.write(register, found)
     low.branch(low.compare("eq", found, old), after, head)
     low.block = after
     return old

@@ -57,17 +57,18 @@ def _valid_bytes(low: Lowering, instruction: Instruction, operand: Operand, size
 
 def _partial(low: Lowering, kind: str, begin: Value, access: Access, valid: Value) -> Value:
     """Read the first bytes of a word, and none at all if `valid` is not positive."""
-    low.write(_PIECE, low.const(kind, 0))
+    register = f"{_PIECE}.{kind}"
+    low.write(register, low.const(kind, 0))
     inside, after = low.new_block(), low.new_block()
     low.branch(low.compare("sgt", valid, low.const("i32", 0)), inside, after)
     low.block = inside
     whole = low.op("load", kind, begin, attr=access)
     missing = low.int_op("smax", low.int_op("sub", low.const("i32", access.size), valid), 0)
     amount = low.cast("zext", kind, low.int_op("mul", missing, 8))
-    low.write(_PIECE, low.int_op("and", whole, low.int_op("lshr", low.const(kind, -1), amount)))
+    low.write(register, low.int_op("and", whole, low.int_op("lshr", low.const(kind, -1), amount)))
     low.jump(after)
     low.block = after
-    return low.read(_PIECE, kind)
+    return low.read(register, kind)
 
 
 HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {"cp": copy}
