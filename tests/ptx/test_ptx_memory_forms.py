@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from functools import reduce
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from tests.ptx.exact_floats import FORMATS, Format
 from tests.ptx.ptx_harness import Bench
 
@@ -24,7 +25,7 @@ def launch(
     outputs: NDArray[np.generic],
     threads: int = THREADS,
     blocks: int = 1,
-) -> NDArray[np.generic]:
+) -> NDArray[Any]:
     """Run a body with ``%d1`` at the inputs, ``%d2`` at the outputs and ``%r1`` the thread's number."""
     text = f""".version 8.3\n.target sm_90\n.address_size 64
     .visible .entry k(.param .u64 in, .param .u64 out) {{ {_REGISTERS} {body} ret; }}"""
@@ -158,7 +159,7 @@ def test_integer_atomics(operation: str, kind: str, space: str) -> None:
     assert (int(found[0]), int(found[1])) in _outcomes(operation, [int(value) for value in seed], dtype)
 
 
-def _outcomes(operation: str, values: list[int], dtype: type[np.integer]) -> set[tuple[int, int]]:
+def _outcomes(operation: str, values: list[int], dtype: DTypeLike) -> set[tuple[int, int]]:
     """What the word can hold after two rounds in any order of threads, and what thread 1 can have found."""
 
     def fold(total: int, value: int) -> int:

@@ -17,7 +17,6 @@ from logv.ptx import (
 )
 from logv.ptx._ir import Block, Function
 from logv.ptx._lowering import Lowering
-from logv.ptx._refusals import check_supported, unknown
 from logv.ptx._syntax import Immediate, Instruction, Label, Operand, Symbol
 from logv.ptx._types import SCALAR_TYPES
 from logv.ptx.module import Entry
@@ -89,7 +88,6 @@ class _EntryLowering:
     def _instruction(self, instruction: Instruction) -> None:
         low = self._low
         opcode = instruction.opcode
-        check_supported(instruction)
         if opcode == "div":
             handler: _Handler | None = self._divide
         elif opcode in _lower_half.HANDLERS and _lower_half.has_half(instruction):
@@ -136,7 +134,7 @@ class _EntryLowering:
             return self._leave
         if (opcode, *(word for word in instruction.modifiers if word != "aligned")) in _BARRIERS:
             return self._barrier
-        raise unknown(instruction)
+        raise instruction.error(f"{'.'.join((opcode, *instruction.modifiers))} is not supported")
 
     def _target(self, instruction: Instruction) -> Block:
         (operand,) = self._low.operands(instruction, 1)

@@ -53,7 +53,8 @@ def convert(low: Lowering, instruction: Instruction) -> None:
     target, source = low.operands(instruction, 2)
     x = low.value(instruction, source, source_kind, wider=True)
     result = _convert(low, instruction, x, to, source_kind, flags, mode)
-    low.assign(instruction, target, result, signed=to.signed)
+    # Only integers are extended to wider registers.
+    low.assign(instruction, target, result, signed=None if to.kind in ("f", "h") else to.signed)
 
 
 def _convert(

@@ -8,6 +8,7 @@ from logv.hw.software_gpu import (
     MAX_SCRATCH_BYTES,
     MAX_SHARED_MEMORY_PER_BLOCK,
 )
+from logv.ptx._refusals import reason_to_refuse
 from logv.ptx._syntax import (
     Address,
     Body,
@@ -402,6 +403,9 @@ class Parser(TokenStream):
                 raise self.error("a guard must be a predicate register")
             guard = Register(register.name, register.type, negated)
         opcode, *modifiers = self.name("an instruction").split(".")
+        # Before the operands, some of which have forms that nothing else has.
+        if (reason := reason_to_refuse(opcode, modifiers)) is not None:
+            raise self.error(reason)
         operands: list[Operand] = []
         if self.peek().text != ";":
             operands.append(self._operand(scopes))

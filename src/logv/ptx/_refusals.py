@@ -1,7 +1,6 @@
 """What the compiler leaves out, and why."""
 
-from logv.errors import PtxError
-from logv.ptx._syntax import Instruction
+from collections.abc import Sequence
 
 _MATRIX = "it is for tensor cores, which the software GPU does not have; compile for an older architecture"
 _TEXTURE = "textures and surfaces are not supported; load from global memory"
@@ -31,23 +30,12 @@ _REASONS = {
 }
 
 
-def check_supported(instruction: Instruction) -> None:
-    """Refuse an instruction that is left out as a whole.
-
-    Raises
-    ------
-    PtxError
-        It is; with the reason.
-    """
-    words = (instruction.opcode, *instruction.modifiers)
-    for count in range(min(len(words), 3), 0, -1):
+def reason_to_refuse(opcode: str, modifiers: Sequence[str]) -> str | None:
+    """Say why an instruction is left out as a whole; None if it is not."""
+    words = (opcode, *modifiers[:2])
+    for count in range(len(words), 0, -1):
         name = ".".join(words[:count])
         reason = _REASONS.get(name)
         if reason is not None:
-            raise instruction.error(f"{name} is not supported: {reason}")
-
-
-def unknown(instruction: Instruction) -> PtxError:
-    """Return the error for an instruction that nothing is known about."""
-    name = ".".join((instruction.opcode, *instruction.modifiers))
-    return instruction.error(f"{name} is not supported")
+            return f"{name} is not supported: {reason}"
+    return None
