@@ -15,7 +15,7 @@ _CANARY = 1 << 16
 # MAP_NORESERVE; the mmap module names it from Python 3.13 on.
 _RESERVE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
 _HEAD = ".version 8.0\n.target sm_80\n.address_size 64\n"
-_REGISTERS = ".reg .pred %p<4>; .reg .b32 %r<9>; .reg .b64 %rd<9>;"
+_REGISTERS = ".reg .pred %p<4>; .reg .b16 %rs<3>; .reg .b32 %r<9>; .reg .b64 %rd<9>;"
 _BODIES = {
     # Any 64-bit address, stores and atomics.
     "scatter": """
@@ -41,6 +41,25 @@ _BODIES = {
         st.local.u32 [%rd4+1000000], 0xffffffff; ld.const.u32 %r2, [%rd4];
         st.local.v4.u32 [%rd4], {%r2,%r2,%r2,%r2};
         ld.param.u32 %r3, [%rd4]; st.local.u32 [array], %r3;""",
+    # Generic addresses of which nobody knows what they mean, among them those in the windows.
+    "generic": """
+        mul.wide.u32 %rd3, %r1, 8; add.u64 %rd3, %rd3, %rd2; ld.global.u64 %rd4, [%rd3]; mov.u64 %rd5, s;
+        cvta.shared.u64 %rd5, %rd5; mov.u64 %rd6, array; cvta.local.u64 %rd6, %rd6; mov.u64 %rd7, table;
+        cvta.const.u64 %rd7, %rd7; mov.u64 %rd8, input; cvta.param.u64 %rd8, %rd8;
+        st.shared.v2.u64 [s], {%rd5, %rd6}; st.shared.v2.u64 [s+16], {%rd7, %rd8};
+        shl.b64 %rd6, %rd4, 48; and.b64 %rd6, %rd6, 0x7000000000000; cvt.u32.u64 %r2, %rd4;
+        cvt.u64.u32 %rd7, %r2; or.b64 %rd6, %rd6, %rd7; st.u32 [%rd6], %r1; st.u32 [%rd6+2147483647], %r1;
+        ld.u64 %rd5, [%rd6]; st.u64 [%rd6+-2147483648], %rd4; atom.add.u32 %r2, [%rd6+3], 1;
+        red.or.b64 [%rd6], 1; atom.cas.b16 %rs1, [%rd6+1], 0, 1;
+        atom.add.noftz.f16x2 %r2, [%rd6+2], 0x3c003c00; atom.shared.add.noftz.bf16 %rs1, [%rd6+1], %rs1;
+        st.v4.u32 [%rd4], {%r1, %r1, %r1, %r1}; ld.v4.u32 {%r3, %r4, %r5, %r6}, [%rd6+7];
+        red.max.s32 [%rd4], 1;""",
+    # Copies from global to shared memory.
+    "copies": """
+        mul.wide.u32 %rd3, %r1, 8; add.u64 %rd3, %rd3, %rd2; ld.global.u64 %rd4, [%rd3];
+        cvt.u32.u64 %r2, %rd4; cp.async.cg.shared.global [%rd4], [%rd4+2147483647], 16;
+        cp.async.ca.shared.global [%r2+-8], [%rd4], 8, %r2;
+        cp.async.ca.shared.global [%r2], [%rd4], 4, 3; cp.async.wait_all;""",
     # Sums of bounded terms that are not bounded together, reloaded after a barrier.
     "sums": """
         mul.wide.u32 %rd3, %r1, 8; add.u64 %rd3, %rd3, %rd2; ld.global.u64 %rd4, [%rd3];
@@ -63,8 +82,8 @@ _KEPT: list[mmap.mmap] = []
 def main(name: str) -> None:
     """Run one kernel many times with hostile addresses and check that nothing else changed."""
     text = f"""{_HEAD}.const .align 4 .b8 table[16];
-    .visible .entry k(.param .u64 input) {{ {_REGISTERS} .local .align 4 .b8 array[64];
-    .shared .align 4 .b8 s[64];
+    .visible .entry k(.param .u64 input) {{ {_REGISTERS} .local .align 16 .b8 array[64];
+    .shared .align 16 .b8 s[64];
     mov.u32 %r1, %tid.x; ld.param.u64 %rd2, [input]; {_BODIES[name]} ret; }}"""
     guard = 1 << APERTURE_GUARD_BITS
     aperture = _map((1 << APERTURE_VA_BITS) + 2 * guard) + guard

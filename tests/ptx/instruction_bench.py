@@ -18,11 +18,13 @@ _HEAD = """
 {
   .reg .pred %outside, %p<8>;
   .reg .b16 %h<8>;
-  .reg .b32 %r<8>, %i, %n;
+  .reg .b32 %r<8>, %i, %n, %block;
   .reg .b64 %d<8>, %in, %out, %word, %step;
   .reg .f32 %f<8>;
   .reg .f64 %g<8>;
   mov.u32 %i, %tid.x;
+  mov.u32 %block, %ctaid.x;
+  mad.lo.u32 %i, %block, 64, %i;
   ld.param.u32 %n, [n];
   setp.ge.u32 %outside, %i, %n;
   @%outside ret;
@@ -79,11 +81,11 @@ def run(
 ) -> list[list[int]]:
     """Run the instructions on bit patterns; returns one list of result bits for each instruction."""
     n = len(operands[0])
-    assert n <= WIDTH
-    bench = Bench(1 << 20)
+    bench = Bench((1 << 20) + 8 * n * (len(operands) + len(instructions)))
     inputs = np.array([[bits & (1 << 64) - 1 for bits in operand] for operand in operands], np.uint64)
     source = bench.upload(inputs)
     target = bench.upload(np.zeros((len(instructions), n), np.uint64))
-    assert bench.launch(kernel_for(sources, instructions), [1], np.uint32(n), source, target) == 0
+    blocks = -(-n // WIDTH)
+    assert bench.launch(kernel_for(sources, instructions), [blocks], np.uint32(n), source, target) == 0
     found = bench.download(target, (len(instructions), n), np.uint64)
     return [[int(word) for word in row] for row in found]

@@ -4,14 +4,18 @@ Global and shared memory each lie in a reserved range of host addresses with unm
 sides. An address is split into ``U + D``: ``D`` collects the terms whose sum is provably smaller than the
 guard, ``U`` the rest. ``base + (U & mask) + D`` cannot leave range and guards, and where ``U`` is a
 pointer parameter, its mask is computed once and costs the inner loop nothing. Constant and local
-memory and parameters are small, and are bounded exactly.
+memory and parameters are small, and are bounded exactly. A generic address that may mean several memories
+becomes a choice between addresses in each.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from logv.hw.software_gpu import APERTURE_GUARD_BITS, APERTURE_VA_BITS, SHARED_ARENA_BITS
-from logv.ptx._ir import Value
+from logv.hw.software_gpu import APERTURE_GUARD_BITS, APERTURE_VA_BITS, SHARED_ARENA_BITS, WINDOW_BITS
+from logv.ptx._ir import Access, Value
 from logv.ptx._ranges import Ranges
+from logv.ptx._spaces import WINDOWS
+from logv.ptx._writer import Writer
 
 _MASK_BITS = {"global": APERTURE_VA_BITS, "shared": SHARED_ARENA_BITS}
 _GUARD = 1 << APERTURE_GUARD_BITS
@@ -38,6 +42,32 @@ class Split:
     bounded: tuple[tuple[Value, int], ...]
     constant: int
     mask: int
+
+
+def choose_address(
+    writer: Writer, address: Value, access: Access, locate: Callable[[Value, Access], str]
+) -> str:
+    """Write the choice between the memories that a generic address may mean, and return the host address.
+
+    Parameters
+    ----------
+    writer : Writer
+    address : Value
+    access : Access
+        With its candidates.
+    locate : callable
+        Writes the host address of an access whose space is known.
+    """
+    place = writer.let(f"add i64 {writer.name(address)}, {access.offset}")
+    upper = writer.let(f"lshr i64 {place}, {WINDOW_BITS}")
+    # What is in no window is global; where it cannot be, any will do.
+    last, *others = sorted(access.candidates, key=lambda space: space != "global")
+    chosen = locate(address, replace(access, space=last))
+    for space in others:
+        inside = writer.let(f"icmp eq i64 {upper}, {WINDOWS[space] >> WINDOW_BITS}")
+        here = locate(address, replace(access, space=space))
+        chosen = writer.let(f"select i1 {inside}, ptr {here}, ptr {chosen}")
+    return chosen
 
 
 def _signed(number: int) -> int:
@@ -77,6 +107,9 @@ def split_address(address: Value, space: str, offset: int, size: int, ranges: Ra
     """Split an address for an access of `size` bytes at `address` + `offset`."""
     terms, constant = _terms(address)
     constant = _signed(constant + offset)
+    if space == "shared":
+        # The window of a generic address lies in the upper half.
+        constant = (constant + (1 << 31)) % (1 << WINDOW_BITS) - (1 << 31)
     bounded: list[tuple[Value, int]] = []
     unbounded: list[tuple[Value, int]] = []
     low = high = 0

@@ -56,7 +56,8 @@ class Access:
     Attributes
     ----------
     space : str
-        ``global``, ``shared``, ``local``, ``const``, ``param`` or ``generic`` (until it is resolved).
+        ``global``, ``shared``, ``local``, ``const``, ``param`` or ``generic``; ``timer`` for a load that
+        reads one instead of memory.
     size : int
         Bytes.
     offset : int
@@ -64,9 +65,11 @@ class Access:
     volatile : bool
         Every access counts, in order.
     operation : str
-        Of an atomic: ``add``, ``min``, ...
+        Of an atomic: ``add``, ``min``, ...; of a timer, which.
     line, text : int, str
         The statement, for errors found after lowering.
+    candidates : tuple of str
+        Of a generic access after :func:`logv.ptx._spaces.resolve_generic`: the spaces it may mean.
     """
 
     space: str
@@ -76,6 +79,7 @@ class Access:
     operation: str = ""
     line: int = 0
     text: str = ""
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(eq=False, slots=True)

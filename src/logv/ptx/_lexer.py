@@ -14,7 +14,7 @@ _TOKEN = re.compile(
     (?P<number>0[fF][0-9a-fA-F]{8}\b|0[dD][0-9a-fA-F]{16}\b|0[xX][0-9a-fA-F]+U?\b|0[bB][01]+U?\b
         |[0-9]+\.[0-9]*(?:[eE][+-]?[0-9]+)?|[0-9]+U?\b)
   | (?P<string>"[^"\n]*")
-  | (?P<name>[%.$_A-Za-z](?:[%.$\w]|::)*)
+  | (?P<name>\.(?:reg|param|local|shared|global|const)(?=\.)|[%.$_A-Za-z](?:[%.$\w]|::)*)
   | (?P<mark>[-+*=@!|,;:<>(){}\[\]])
   | (?P<space>\s+)
     """,

@@ -8,7 +8,7 @@ from logv.ptx._ir import Value
 from logv.ptx._types import VALUE_BITS
 
 _MAJOR = int(binding.llvm_version_info[0])
-_SUFFIX = {"float": "f32", "double": "f64"}
+_SUFFIX = {"half": "f16", "float": "f32", "double": "f64"}
 _BINARY = frozenset(
     [
         "add",
@@ -44,6 +44,18 @@ _INTRINSICS = {
 }
 _WITH_FLAG = {"abs": "i1 false", "ctlz": "i1 false"}
 
+# CLOCK_MONOTONIC is 1; a timespec is two 64-bit words on every 64-bit Linux.
+_GLOBAL_TIMER = """define internal i64 @globaltimer() noinline {
+  %now = alloca [2 x i64]
+  %status = call i32 @clock_gettime(i32 1, ptr %now)
+  %seconds = load i64, ptr %now
+  %rest_p = getelementptr i64, ptr %now, i64 1
+  %rest = load i64, ptr %rest_p
+  %whole = mul i64 %seconds, 1000000000
+  %sum = add i64 %whole, %rest
+  ret i64 %sum
+}"""
+
 
 def constant(kind: str, bits: int) -> str:
     """Return a constant in LLVM's spelling."""
@@ -70,6 +82,15 @@ class Declarations:
     def use(self, name: str, result: str, arguments: str) -> None:
         """Declare an intrinsic once."""
         self._lines[f"declare {result} @{name}({arguments})"] = None
+
+    def timer(self, name: str) -> str:
+        """Return a call that reads a timer: ``clock`` in cycles, ``globaltimer`` in nanoseconds."""
+        if name == "clock":
+            self.use("llvm.readcyclecounter", "i64", "")
+            return "call i64 @llvm.readcyclecounter()"
+        self.use("clock_gettime", "i32", "i32, ptr")
+        self._lines[_GLOBAL_TIMER] = None
+        return "call i64 @globaltimer()"
 
     def text(self) -> str:
         """Return the declarations."""

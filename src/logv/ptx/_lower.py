@@ -4,12 +4,17 @@ from collections.abc import Callable
 from math import prod
 
 from logv.ptx import (
+    _lower_atomic,
     _lower_barrier,
     _lower_bits,
     _lower_convert,
+    _lower_copy,
     _lower_float,
+    _lower_half,
+    _lower_hints,
     _lower_integer,
     _lower_memory,
+    _lower_packed,
     _lower_select,
     _lower_warp,
 )
@@ -28,10 +33,14 @@ _PURE: dict[str, _Handler] = {
     **_lower_select.HANDLERS,
     **_lower_float.HANDLERS,
     **_lower_convert.HANDLERS,
+    **_lower_hints.HANDLERS,
+    **_lower_packed.HANDLERS,
 }
 _EFFECTS: dict[str, _Handler] = {
     **_lower_memory.HANDLERS,
+    **_lower_atomic.HANDLERS,
     **_lower_barrier.HANDLERS,
+    **_lower_copy.HANDLERS,
     **_lower_warp.HANDLERS,
 }
 # Bounds what one instruction can be turned into by hostile text.
@@ -88,6 +97,8 @@ class _EntryLowering:
         opcode = instruction.opcode
         if opcode == "div":
             handler: _Handler | None = self._divide
+        elif opcode in _lower_half.HANDLERS and _lower_half.has_half(instruction):
+            handler = _lower_half.HANDLERS[opcode]
         else:
             handler = _PURE.get(opcode)
         if handler is not None:

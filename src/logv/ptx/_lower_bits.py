@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from logv.ptx._ir import Value
 from logv.ptx._lowering import Lowering, require_type
-from logv.ptx._syntax import Instruction
+from logv.ptx._syntax import Instruction, Operand
 from logv.ptx._types import SCALAR_TYPES
 
 _U32 = SCALAR_TYPES["u32"]
@@ -146,32 +146,52 @@ def insert_field(low: Lowering, instruction: Instruction) -> None:
     low.assign(instruction, target, low.int_op("or", field, low.int_op("and", b, low.invert(mask))))
 
 
+# Byte selectors of the modes of ``prmt``, for a control number of 0 to 3.
+_PERMUTATIONS = {
+    "f4e": (0x3210, 0x4321, 0x5432, 0x6543),
+    "b4e": (0x5670, 0x6701, 0x7012, 0x0123),
+    "rc8": (0x0000, 0x1111, 0x2222, 0x3333),
+    "ecl": (0x3210, 0x3211, 0x3222, 0x3333),
+    "ecr": (0x0000, 0x1110, 0x2210, 0x3210),
+    "rc16": (0x1010, 0x3232, 0x1010, 0x3232),
+}
+
+
 def permute(low: Lowering, instruction: Instruction) -> None:
-    """``prmt`` in its default mode."""
-    (kind,), _ = low.split(instruction, set(), 1)
+    """``prmt``: any four of eight bytes."""
+    (kind,), flags = low.split(instruction, set(_PERMUTATIONS), 1)
     require_type(instruction, kind, "b32")
+    if len(flags) > 1:
+        raise instruction.error("two modes")
     target, *rest = low.operands(instruction, 4)
     a, b, selector = (low.value(instruction, operand, _U32) for operand in rest)
     pair = low.int_op("or", low.int_op("shl", low.cast("zext", "i64", b), 32), low.cast("zext", "i64", a))
+    for mode in flags:
+        # The four selectors of a mode make one 64-bit table.
+        table = sum(entry << 16 * index for index, entry in enumerate(_PERMUTATIONS[mode]))
+        place = low.int_op("shl", low.int_op("and", selector, 3), 4)
+        looked_up = low.int_op("lshr", low.const("i64", table), low.cast("zext", "i64", place))
+        selector = low.cast("trunc", "i32", looked_up)
     result = low.const("i32", 0)
     for byte in range(4):
         choice = low.int_op("lshr", selector, 4 * byte)
         amount = low.int_op("shl", low.cast("zext", "i64", low.int_op("and", choice, 7)), 3)
         picked = low.cast("trunc", "i8", low.int_op("lshr", pair, amount))
-        sign = low.int_op("ashr", picked, 7)
-        repeat = low.compare("ne", low.int_op("and", choice, 8), low.const("i32", 0))
-        chosen = low.cast("zext", "i32", low.select(repeat, sign, picked))
-        result = low.int_op("or", result, low.int_op("shl", chosen, 8 * byte))
+        if not flags:
+            sign = low.int_op("ashr", picked, 7)
+            repeat = low.compare("ne", low.int_op("and", choice, 8), low.const("i32", 0))
+            picked = low.select(repeat, sign, picked)
+        result = low.int_op("or", result, low.int_op("shl", low.cast("zext", "i32", picked), 8 * byte))
     low.assign(instruction, target, result)
 
 
 def three_input_logic(low: Lowering, instruction: Instruction) -> None:
-    """``lop3``: any function of three bits, by its truth table."""
-    (kind,), _ = low.split(instruction, set(), 1)
+    """``lop3``: any function of three bits, by its truth table; maybe with a predicate of the result."""
+    (kind,), flags = low.split(instruction, {"and", "or"}, 1)
     require_type(instruction, kind, "b32")
-    target, *rest, table_operand = low.operands(instruction, 5)
-    a, b, c = (low.value(instruction, operand, kind) for operand in rest)
-    table = low.value(instruction, table_operand, _U32)
+    target, *rest = low.operands(instruction, 6 if flags else 5)
+    a, b, c = (low.value(instruction, operand, kind) for operand in rest[:3])
+    table = low.value(instruction, rest[3], _U32)
     if table.op != "const" or not isinstance(table.attr, int) or table.attr > 255:
         raise instruction.error("the truth table must be a constant below 256")
     result = low.const("i32", 0)
@@ -182,12 +202,80 @@ def three_input_logic(low: Lowering, instruction: Instruction) -> None:
             ]
             minterm = low.int_op("and", low.int_op("and", terms[0], terms[1]), terms[2])
             result = low.int_op("or", result, minterm)
-    low.assign(instruction, target, result)
+    word, predicate = low.pair(instruction, target)
+    if (predicate is None) == bool(flags) or len(flags) > 1:
+        raise instruction.error("a destination d|p goes with .and or .or")
+    if predicate is not None:
+        some = low.compare("ne", result, low.const("i32", 0))
+        joined = low.int_op(flags.pop(), some, low.predicate(instruction, rest[4]))
+        low.assign(instruction, predicate, joined)
+    low.assign(instruction, word, result)
+
+
+def find_nth_set(low: Lowering, instruction: Instruction) -> None:
+    """``fns``: position of the n-th bit set, counted from a base upwards (n > 0) or downwards (n < 0)."""
+    (kind,), _ = low.split(instruction, set(), 1)
+    require_type(instruction, kind, "b32")
+    target, *rest = low.operands(instruction, 4)
+    mask, base, offset = (low.value(instruction, operand, _U32) for operand in rest)
+    zero, none = low.const("i32", 0), low.const("i32", -1)
+    inside = low.compare("ult", base, low.const("i32", 32))
+    place = low.int_op("and", base, 31)
+    upwards = low.compare("sgt", offset, zero)
+    # Downwards is upwards in the mirror image.
+    start = low.select(upwards, place, low.int_op("sub", low.const("i32", 31), place))
+    word = low.select(upwards, mask, low.op("bitreverse", "i32", mask))
+    left = low.int_op("and", word, low.int_op("shl", none, start))
+    count = low.op("abs", "i32", offset)
+    # Of the lowest 16, 8, 4, 2, 1 bits that are left: do they hold the wanted one, or is it above them?
+    found = zero
+    for width in (16, 8, 4, 2, 1):
+        lower = low.op("ctpop", "i32", low.int_op("and", low.int_op("lshr", left, found), (1 << width) - 1))
+        above = low.compare("ugt", count, lower)
+        count = low.select(above, low.int_op("sub", count, lower), count)
+        found = low.select(above, low.int_op("add", found, width), found)
+    there = low.int_op("and", low.int_op("lshr", left, found), 1)
+    hit = low.int_op("and", low.compare("eq", count, low.const("i32", 1)), low.compare("ne", there, zero))
+    back = low.select(upwards, found, low.int_op("sub", low.const("i32", 31), found))
+    result = low.select(low.int_op("and", hit, inside), back, none)
+    # n = 0 asks whether the bit at the base itself is set.
+    own = low.compare("ne", low.int_op("and", low.int_op("lshr", mask, place), 1), zero)
+    at_base = low.select(low.int_op("and", own, inside), place, none)
+    low.assign(instruction, target, low.select(low.compare("eq", offset, zero), at_base, result))
+
+
+def _amount(low: Lowering, instruction: Instruction, flags: set[str], operand: Operand) -> Value:
+    """Return an amount modulo 32 (``.wrap``) or at most 32 (``.clamp``)."""
+    if len(flags) != 1:
+        raise instruction.error(".wrap or .clamp is needed")
+    value = low.value(instruction, operand, _U32)
+    return low.int_op("and", value, 31) if "wrap" in flags else low.int_op("umin", value, 32)
+
+
+def extend_sign(low: Lowering, instruction: Instruction) -> None:
+    """``szext``: the lowest bits, extended by zeros or their sign."""
+    (kind,), flags = low.split(instruction, {"wrap", "clamp"}, 1)
+    require_type(instruction, kind, "u32 s32")
+    target, source, bits = low.operands(instruction, 3)
+    a = low.value(instruction, source, _U32)
+    gap = low.int_op("sub", low.const("i32", 32), _amount(low, instruction, flags, bits))
+    raised = clamped_shift(low, "shl", a, gap, 32)
+    low.assign(instruction, target, clamped_shift(low, "ashr" if kind.signed else "lshr", raised, gap, 32))
+
+
+def bit_mask(low: Lowering, instruction: Instruction) -> None:
+    """``bmsk``: a number of ones from a position on."""
+    (kind,), flags = low.split(instruction, {"wrap", "clamp"}, 1)
+    require_type(instruction, kind, "b32")
+    target, *rest = low.operands(instruction, 3)
+    position, width = (_amount(low, instruction, flags, operand) for operand in rest)
+    ones = low.invert(clamped_shift(low, "shl", low.const("i32", -1), width, 32))
+    low.assign(instruction, target, clamped_shift(low, "shl", ones, position, 32))
 
 
 HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {
     "and": logic, "or": logic, "xor": logic, "not": complement, "cnot": complement,
     "shl": shift, "shr": shift, "shf": funnel_shift, "popc": count_bits, "clz": count_bits,
     "brev": count_bits, "bfind": find_leading, "bfe": extract_field, "bfi": insert_field, "prmt": permute,
-    "lop3": three_input_logic,
+    "lop3": three_input_logic, "fns": find_nth_set, "szext": extend_sign, "bmsk": bit_mask,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Floating point instructions. Flush-to-zero forms keep subnormals: more exact than asked."""
+"""Floating point instructions of single and double precision."""
 
 import math
 import struct
@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from logv.ptx._ir import Value
 from logv.ptx._lowering import Lowering
-from logv.ptx._rounding import directed_sum
-from logv.ptx._syntax import Instruction
-from logv.ptx._types import VALUE_BITS
+from logv.ptx._rounding import directed_product, directed_quotient, directed_root, directed_sum
+from logv.ptx._syntax import Instruction, Operand
+from logv.ptx._types import VALUE_BITS, ScalarType
 
 ROUNDING = frozenset({"rn", "rz", "rm", "rp"})
 
@@ -26,41 +26,75 @@ def saturate_float(low: Lowering, value: Value) -> Value:
     return low.select(low.compare("olt", positive, one), positive, one)
 
 
+def flush(low: Lowering, value: Value, flags: set[str]) -> Value:
+    """With ``.ftz``, replace a subnormal single by a zero of its sign."""
+    if "ftz" not in flags or value.type != "float" or value in low.flushed:
+        return value
+    bits = low.bits(value)
+    subnormal = low.compare("eq", low.int_op("and", bits, 0x7F800000), low.const("i32", 0))
+    kept = low.select(subnormal, low.int_op("and", bits, 1 << 31), bits)
+    result = low.op("bitcast", "float", kept)
+    low.flushed.add(result)
+    return result
+
+
+def rounding_of(instruction: Instruction, flags: set[str]) -> str:
+    """Return the one rounding among an instruction's flags; to nearest if there is none."""
+    modes = flags & ROUNDING
+    if len(modes) > 1:
+        raise instruction.error("two roundings")
+    return next(iter(modes), "rn")
+
+
+def check_flush(instruction: Instruction, kind: ScalarType, flags: set[str]) -> None:
+    """Refuse ``.ftz`` of anything but single precision."""
+    if "ftz" in flags and kind.name != "f32":
+        raise instruction.error(".ftz is for .f32")
+
+
 def float_arithmetic(
-    low: Lowering,
-    instruction: Instruction,
-    flags: set[str],
-    left: Value,
-    right: Value,
-    addend: Value | None = None,
+    low: Lowering, instruction: Instruction, kind: ScalarType, flags: set[str], operands: Sequence[Operand]
 ) -> Value:
-    """Add, subtract, multiply, or multiply and add (with `addend`), rounded and saturated as the flags say.
+    """Add, subtract, multiply, or multiply and add (three operands), as the flags say.
 
     Raises
     ------
     PtxError
-        Two roundings, or a directed one in double precision.
+        Two roundings, or flags that the type does not have.
     """
-    modes = flags & ROUNDING
-    mode = modes.pop() if modes else "rn"
-    if modes:
-        raise instruction.error("two roundings")
+    check_flush(instruction, kind, flags)
+    if "sat" in flags and kind.name != "f32":
+        raise instruction.error(".sat is for .f32")
+    mode = rounding_of(instruction, flags)
+    values = [flush(low, low.value(instruction, operand, kind), flags) for operand in operands]
     name = {"add": "fadd", "sub": "fsub", "mul": "fmul"}.get(instruction.opcode, "fma")
     if mode == "rn":
-        result = low.op(name, left.type, left, right, *([] if addend is None else [addend]))
-    elif left.type == "double":
-        raise instruction.error("only .rn is supported in double precision")
+        result = low.op(name, kind.value_type, *values)
+    elif name in ("fadd", "fsub"):
+        other = values[1] if name == "fadd" else low.op("fneg", kind.value_type, values[1])
+        result = directed_sum(low, values[0], other, mode)
     else:
-        a, b = low.op("fpext", "double", left), low.op("fpext", "double", right)
-        if name in ("fadd", "fsub"):
-            b = low.op("fneg", "double", b) if name == "fsub" else b
-            result = directed_sum(low, a, b, mode)
-        else:
-            # The product of two singles is exact in double precision.
-            product = low.op("fmul", "double", a, b)
-            other = low.const("double", 0) if addend is None else low.op("fpext", "double", addend)
-            result = directed_sum(low, product, other, mode)
+        result = directed_product(low, values[0], values[1], values[2] if name == "fma" else None, mode)
+    result = flush(low, result, flags)
     return saturate_float(low, result) if "sat" in flags else result
+
+
+def float_minimum(
+    low: Lowering, instruction: Instruction, flags: set[str], left: Value, right: Value
+) -> Value:
+    """``min`` and ``max`` of floating point numbers of one type."""
+    name = {"min": "minimum", "max": "maximum"}[instruction.opcode]
+    kind = left.type
+    if ("xorsign" in flags) != ("abs" in flags):
+        raise instruction.error(".xorsign and .abs go together")
+    a, b = left, right
+    if "abs" in flags:
+        a, b = low.op("fabs", kind, a), low.op("fabs", kind, b)
+    result = low.op(name if "NaN" in flags else name + "num", kind, a, b)
+    if "abs" in flags:
+        sign = low.int_op("xor", low.bits(left), low.bits(right))
+        result = low.op("copysign", kind, result, low.op("bitcast", kind, sign))
+    return result
 
 
 def _polynomial(low: Lowering, x: Value, coefficients: Sequence[float]) -> Value:
@@ -137,7 +171,8 @@ def _sine(low: Lowering, x: Value, quarter_turns: int) -> Value:
     return low.op("fptrunc", "float", low.select(negative, low.op("fneg", kind, result), result))
 
 
-def _tanh(low: Lowering, x: Value) -> Value:
+def tanh(low: Lowering, x: Value) -> Value:
+    """Hyperbolic tangent in single precision."""
     kind = "float"
     one, two = real(low, kind, 1.0), real(low, kind, 2.0)
     power = exp2(low, low.op("fmul", kind, x, real(low, kind, 2 / math.log(2))))
@@ -151,25 +186,47 @@ def _tanh(low: Lowering, x: Value) -> Value:
 def unary(low: Lowering, instruction: Instruction) -> None:
     """``rcp sqrt rsqrt ex2 lg2 sin cos tanh``."""
     name = instruction.opcode
-    (kind,), flags = low.split(instruction, {"approx", "rn", "ftz"}, 1)
+    exact = name in ("rcp", "sqrt")
+    (kind,), flags = low.split(instruction, {"approx", "ftz"} | (ROUNDING if exact else set()), 1)
     if not kind.floating or (kind.bits == 64 and name not in ("rcp", "sqrt", "rsqrt")):
         raise instruction.error(f".{kind.name} is not a type of {name}")
-    if ("approx" in flags) == ("rn" in flags) or ("rn" in flags and name not in ("rcp", "sqrt")):
-        raise instruction.error("this rounding is not supported")
+    if ("approx" in flags) == bool(flags & ROUNDING):
+        raise instruction.error(".approx or one rounding is needed")
+    gross = kind.bits == 64 and flags == {"approx", "ftz"} and name != "sqrt"
+    if kind.bits == 64 and not gross and ("ftz" in flags or ("approx" in flags and name != "rsqrt")):
+        raise instruction.error(f"there is no such form of {name}.f64")
     target, source = low.operands(instruction, 2)
-    x = low.value(instruction, source, kind)
+    x = flush(low, low.value(instruction, source, kind), flags)
+    if gross:
+        result = _gross(low, name, x)
+    else:
+        result = flush(low, _unary(low, name, x, rounding_of(instruction, flags)), flags)
+    low.assign(instruction, target, result)
+
+
+def _unary(low: Lowering, name: str, x: Value, mode: str) -> Value:
     one = real(low, x.type, 1.0)
     if name == "rcp":
-        result = low.op("fdiv", x.type, one, x)
-    elif name == "sqrt":
-        result = low.op("sqrt", x.type, x)
-    elif name == "rsqrt":
-        result = low.op("fdiv", x.type, one, low.op("sqrt", x.type, x))
-    elif name in ("sin", "cos"):
-        result = _sine(low, x, int(name == "cos"))
-    else:
-        result = {"ex2": exp2, "lg2": log2, "tanh": _tanh}[name](low, x)
-    low.assign(instruction, target, result)
+        return directed_quotient(low, one, x, mode)
+    if name == "sqrt":
+        return directed_root(low, x, mode)
+    if name == "rsqrt":
+        return low.op("fdiv", x.type, one, low.op("sqrt", x.type, x))
+    if name in ("sin", "cos"):
+        return _sine(low, x, int(name == "cos"))
+    return {"ex2": exp2, "lg2": log2, "tanh": tanh}[name](low, x)
+
+
+def _gross(low: Lowering, name: str, x: Value) -> Value:
+    """``rcp`` and ``rsqrt`` ``.approx.ftz.f64``: from the upper half of a double to the upper half of one."""
+
+    def upper(bits: Value) -> Value:
+        kept = low.int_op("and", bits, 0xFFFFFFFF << 32)
+        normal = low.compare("ne", low.int_op("and", bits, 0x7FF << 52), low.const("i64", 0))
+        return low.op("bitcast", "double", low.select(normal, kept, low.int_op("and", bits, 1 << 63)))
+
+    exact = _unary(low, name, upper(low.bits(x)), "rn")
+    return upper(low.int_op("add", low.bits(exact), 1 << 31))
 
 
 def fused_multiply_add(low: Lowering, instruction: Instruction) -> None:
@@ -178,16 +235,20 @@ def fused_multiply_add(low: Lowering, instruction: Instruction) -> None:
     if not kind.floating or not flags & ROUNDING:
         raise instruction.error("a rounding and .f32 or .f64 are needed")
     target, *rest = low.operands(instruction, 4)
-    a, b, c = (low.value(instruction, operand, kind) for operand in rest)
-    low.assign(instruction, target, float_arithmetic(low, instruction, flags, a, b, c))
+    low.assign(instruction, target, float_arithmetic(low, instruction, kind, flags, rest))
 
 
 def divide_float(low: Lowering, instruction: Instruction) -> None:
-    """``div`` of floating point: every form is rounded to nearest."""
-    (kind,), _ = low.split(instruction, {"rn", "approx", "full", "ftz"}, 1)
+    """``div`` of floating point; the approximate forms are rounded to nearest."""
+    (kind,), flags = low.split(instruction, ROUNDING | {"approx", "full", "ftz"}, 1)
+    check_flush(instruction, kind, flags)
+    forms = flags - {"ftz"}
+    if len(forms) != 1 or (kind.bits == 64 and not forms & ROUNDING):
+        raise instruction.error(".approx, .full or one rounding is needed")
     target, left, right = low.operands(instruction, 3)
-    a, b = low.value(instruction, left, kind), low.value(instruction, right, kind)
-    low.assign(instruction, target, low.op("fdiv", a.type, a, b))
+    a, b = (flush(low, low.value(instruction, operand, kind), flags) for operand in (left, right))
+    result = directed_quotient(low, a, b, rounding_of(instruction, flags))
+    low.assign(instruction, target, flush(low, result, flags))
 
 
 def copy_sign(low: Lowering, instruction: Instruction) -> None:

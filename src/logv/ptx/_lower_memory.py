@@ -1,4 +1,4 @@
-"""Loads, stores, atomics and fences."""
+"""Loads and stores."""
 
 from collections.abc import Callable
 
@@ -7,48 +7,53 @@ from logv.ptx._lowering import Lowering
 from logv.ptx._syntax import Address, Group, Instruction, Operand, Register, Symbol
 from logv.ptx._types import SCALAR_TYPES, ScalarType
 
-_SPACES = {"global", "shared", "local", "const", "param", "shared::cta"}
-_SCOPES = {"cta", "gpu", "sys"}
-_ORDERS = {"weak", "relaxed", "acquire", "release", "volatile", "acq_rel"}
+_SPACES = {"global", "shared", "local", "const", "param", "shared::cta", "param::entry"}
+SCOPES = {"cta", "cluster", "gpu", "sys"}
+ORDERS = {"weak", "relaxed", "acquire", "release", "volatile", "acq_rel"}
+CACHE_POLICY = "L2::cache_hint"
+PREFETCH_SIZES = {"L2::64B", "L2::128B", "L2::256B"}
 # How long a cache should keep the line: no meaning here.
-_HINTS = {
-    "nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::no_allocate", "L1::evict_last", "L1::evict_first",
-    "L1::evict_normal", "L1::evict_unchanged", "L2::64B", "L2::128B", "L2::256B",
-}  # fmt: skip
-_ATOMIC_TYPES = {
-    "add": "u32 s32 u64 f32 f64", "min": "u32 s32 u64 s64", "max": "u32 s32 u64 s64", "and": "b32 b64",
-    "or": "b32 b64", "xor": "b32 b64", "exch": "b32 b64", "cas": "b32 b64", "inc": "u32", "dec": "u32",
-}  # fmt: skip
+_HINTS = {"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::no_allocate", CACHE_POLICY} | PREFETCH_SIZES
+_HINTS |= {
+    f"{level}::evict_{how}" for level in ("L1", "L2") for how in ("last", "first", "normal", "unchanged")
+}
+_ALLOWED = _SPACES | SCOPES | ORDERS | _HINTS | {"v2", "v4", "mmio"}
 
 
-def _space(instruction: Instruction, flags: set[str]) -> str:
-    spaces = [flag.removesuffix("::cta") for flag in flags & _SPACES]
+def space_of(instruction: Instruction, flags: set[str]) -> str:
+    """Return the space that the flags name; ``generic`` if they name none."""
+    spaces = [flag.partition("::")[0] for flag in flags & _SPACES]
     if len(spaces) > 1:
         raise instruction.error("two state spaces")
     return spaces[0] if spaces else "generic"
 
 
-def _address(low: Lowering, instruction: Instruction, operand: Operand, space: str) -> tuple[Value, int, str]:
-    """Value and offset of an address, and its space if the operand settles it."""
+def address_of(
+    low: Lowering, instruction: Instruction, operand: Operand, space: str
+) -> tuple[Value, int, str]:
+    """Return value and offset of an address, and its space if the operand settles it."""
     if not isinstance(operand, Address):
         raise instruction.error("an address in brackets is expected")
     base = operand.base
     if isinstance(base, Register):
-        if base.type.bits not in (32, 64) or base.type.floating or base.negated:
+        if base.type.bits not in (32, 64) or base.type.kind in "fh" or base.negated:
             raise instruction.error("an address must be a 32-bit or 64-bit register")
         value = low.read(base.name, base.type.value_type)
         if base.type.bits == 32:
             if space not in ("shared", "local", "const"):
                 raise instruction.error("a 32-bit register addresses .shared, .local or .const only")
-            value = low.cast("zext", "i64", value)
+            # Registers hold 32 bits of an address that an offset may bring back: [%r+72] with %r = -68.
+            value = low.cast("sext", "i64", value)
         return value, operand.offset, space
     if isinstance(base, Symbol):
-        value = low.value(instruction, base, SCALAR_TYPES["b64"])
-        own = str(value.attr) if value.op == "cvta" else ""
+        place = low.place(base.name)
+        if place is None:
+            raise instruction.error(f"{base.name} is not declared")
+        own, value = place
         # A table declared .global lives with the constants (see the parser).
-        if space != own and not (space in ("generic", "global") and own == "const") and space != "generic":
+        if space not in (own, "generic") and not (space == "global" and own == "const"):
             raise instruction.error(f"{base.name} is not in .{space} memory")
-        return value.args[0] if value.op == "cvta" else value, operand.offset, own or space
+        return value, operand.offset, own
     return low.const("i64", base.value), operand.offset, space
 
 
@@ -67,11 +72,11 @@ def _access(instruction: Instruction, space: str, kind: ScalarType, offset: int,
 
 def load(low: Lowering, instruction: Instruction) -> None:
     """``ld``."""
-    (kind,), flags = low.split(instruction, _SPACES | _SCOPES | _ORDERS | _HINTS | {"v2", "v4"}, 1)
-    target, source = low.operands(instruction, 2)
-    if kind.kind == "p" or flags & {"release", "acq_rel"}:
+    (kind,), flags = low.split(instruction, _ALLOWED, 1)
+    target, source = without_policy(low, instruction, flags, 2)
+    if kind.kind == "p" or flags & {"release", "acq_rel", "wb", "wt"}:
         raise instruction.error("this form of ld is not supported")
-    address, offset, space = _address(low, instruction, source, _space(instruction, flags))
+    address, offset, space = address_of(low, instruction, source, space_of(instruction, flags))
     memory_type = kind.value_type
     for index, member in enumerate(_members(instruction, target, flags)):
         access = _access(instruction, space, kind, offset + index * kind.size, flags)
@@ -89,11 +94,11 @@ def load(low: Lowering, instruction: Instruction) -> None:
 
 def store(low: Lowering, instruction: Instruction) -> None:
     """``st``."""
-    (kind,), flags = low.split(instruction, _SPACES | _SCOPES | _ORDERS | _HINTS | {"v2", "v4"}, 1)
-    target, source = low.operands(instruction, 2)
-    if kind.kind == "p" or flags & {"acquire", "acq_rel", "nc"}:
+    (kind,), flags = low.split(instruction, _ALLOWED, 1)
+    target, source = without_policy(low, instruction, flags, 2)
+    if kind.kind == "p" or flags & ({"acquire", "acq_rel", "nc", "ca", "lu", "cv"} | PREFETCH_SIZES):
         raise instruction.error("this form of st is not supported")
-    address, offset, space = _address(low, instruction, target, _space(instruction, flags))
+    address, offset, space = address_of(low, instruction, target, space_of(instruction, flags))
     if space in ("const", "param"):
         raise instruction.error(f".{space} memory is read-only")
     if "release" in flags:
@@ -104,46 +109,13 @@ def store(low: Lowering, instruction: Instruction) -> None:
         low.op("store", "", address, value, attr=access)
 
 
-def atomic(low: Lowering, instruction: Instruction) -> None:
-    """``atom`` and ``red``."""
-    (kind,), flags = low.split(
-        instruction, {"global", "shared", "shared::cta"} | _SCOPES | _ORDERS | set(_ATOMIC_TYPES), 1
-    )
-    returns = instruction.opcode == "atom"
-    names = flags & set(_ATOMIC_TYPES)
-    if len(names) != 1 or flags & {"weak", "volatile"}:
-        raise instruction.error("one atomic operation is needed")
-    name = names.pop()
-    if kind.name not in _ATOMIC_TYPES[name].split() or (not returns and name in ("exch", "cas")):
-        raise instruction.error(f"{instruction.opcode}.{name}.{kind.name} is not supported")
-    operands = low.operands(instruction, 2 + returns + (name == "cas"))
-    address, offset, space = _address(low, instruction, operands[int(returns)], _space(instruction, flags))
-    values = [low.value(instruction, operand, kind) for operand in operands[1 + returns :]]
-    if kind.signed and name in ("min", "max"):
-        name = "s" + name
-    elif name in ("min", "max"):
-        name = "u" + name
-    elif kind.floating:
-        name = "fadd"
-    access = Access(space, kind.size, offset, True, name, instruction.line, instruction.text)
-    if flags & {"release", "acq_rel"}:
-        low.op("fence", "")
-    result = low.op("atom", kind.value_type, address, *values, attr=access)
-    if flags & {"acquire", "acq_rel"}:
-        low.op("fence", "")
-    if returns:
-        low.assign(instruction, operands[0], result)
+def without_policy(low: Lowering, instruction: Instruction, flags: set[str], count: int) -> list[Operand]:
+    """Return `count` operands; the one more that ``.L2::cache_hint`` brings means nothing here."""
+    if CACHE_POLICY not in flags:
+        return low.operands(instruction, count)
+    *operands, policy = low.operands(instruction, count + 1)
+    low.value(instruction, policy, SCALAR_TYPES["b64"])
+    return operands
 
 
-def fence(low: Lowering, instruction: Instruction) -> None:
-    """``membar`` and ``fence``."""
-    _, flags = low.split(instruction, {"gl", "cta", "gpu", "sys", "sc", "acq_rel"}, 0)
-    low.operands(instruction, 0)
-    # Threads of a block run on one host thread: only other blocks and the CPU can tell.
-    if not flags & {"cta"}:
-        low.op("fence", "")
-
-
-HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {
-    "ld": load, "ldu": load, "st": store, "atom": atomic, "red": atomic, "membar": fence, "fence": fence,
-}  # fmt: skip
+HANDLERS: dict[str, Callable[[Lowering, Instruction], None]] = {"ld": load, "ldu": load, "st": store}

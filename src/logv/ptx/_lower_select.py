@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from logv.ptx._ir import Value
-from logv.ptx._lowering import Lowering, require_type
+from logv.ptx._lower_float import check_flush, flush
+from logv.ptx._lowering import FLOAT_TYPES, Lowering, require_type
 from logv.ptx._syntax import Group, Instruction, Register
 from logv.ptx._types import SCALAR_TYPES, ScalarType
 
@@ -17,12 +18,14 @@ _FLOAT = {
     "equ": "ueq", "neu": "une", "ltu": "ult", "leu": "ule", "gtu": "ugt", "geu": "uge",
 }  # fmt: skip
 _BOOLEAN = {"and", "or", "xor"}
+COMPARISONS = frozenset({*_FLOAT, *_UNSIGNED, *_BOOLEAN, "ftz"})
 
 
-def _comparison(
+def comparison(
     low: Lowering, instruction: Instruction, kind: ScalarType, flags: set[str], operands: list[Value]
 ) -> Value:
-    table = _FLOAT if kind.floating else _SIGNED if kind.signed else _UNSIGNED
+    """Compare two numbers of a type as the flags say."""
+    table = _FLOAT if operands[0].type in FLOAT_TYPES else _SIGNED if kind.signed else _UNSIGNED
     names = flags - _BOOLEAN - {"ftz"}
     if len(names) != 1 or (name := names.pop()) not in table:
         raise instruction.error(f"a comparison of .{kind.name} is needed")
@@ -31,32 +34,40 @@ def _comparison(
 
 def set_predicate(low: Lowering, instruction: Instruction) -> None:
     """``setp``."""
-    (kind,), flags = low.split(instruction, {*_FLOAT, *_UNSIGNED, *_BOOLEAN, "ftz"}, 1)
-    joins = flags & _BOOLEAN
-    operands = low.operands(instruction, 4 if joins else 3)
+    (kind,), flags = low.split(instruction, COMPARISONS, 1)
+    operands = low.operands(instruction, 4 if flags & _BOOLEAN else 3)
     require_type(instruction, kind, "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32 f64")
-    values = [low.value(instruction, operand, kind) for operand in operands[1:3]]
-    result = _comparison(low, instruction, kind, flags, values)
-    first, second = low.pair(instruction, operands[0])
-    inverse = low.invert(result) if second is not None else None
+    check_flush(instruction, kind, flags)
+    values = [flush(low, low.value(instruction, operand, kind), flags) for operand in operands[1:3]]
+    result = comparison(low, instruction, kind, flags, values)
+    assign_predicates(low, instruction, flags, result, low.invert(result))
+
+
+def assign_predicates(
+    low: Lowering, instruction: Instruction, flags: set[str], result: Value, other: Value
+) -> None:
+    """Write ``p`` or ``p|q``, each joined with the instruction's last operand if the flags say so."""
+    joins = flags & _BOOLEAN
+    first, second = low.pair(instruction, instruction.operands[0])
     if joins:
-        other = low.predicate(instruction, operands[3])
         join = joins.pop()
-        result = low.int_op(join, result, other)
-        inverse = low.int_op(join, inverse, other) if inverse is not None else None
+        last = low.predicate(instruction, instruction.operands[3])
+        result, other = low.int_op(join, result, last), low.int_op(join, other, last)
     low.assign(instruction, first, result)
-    if second is not None and inverse is not None:
-        low.assign(instruction, second, inverse)
+    if second is not None:
+        low.assign(instruction, second, other)
 
 
 def set_value(low: Lowering, instruction: Instruction) -> None:
     """``set``: a comparison whose result is all ones or 1.0."""
-    (result_kind, kind), flags = low.split(instruction, {*_FLOAT, *_UNSIGNED, *_BOOLEAN, "ftz"}, 2)
+    (result_kind, kind), flags = low.split(instruction, COMPARISONS, 2)
     joins = flags & _BOOLEAN
     operands = low.operands(instruction, 4 if joins else 3)
     require_type(instruction, result_kind, "u32 s32 f32")
-    values = [low.value(instruction, operand, kind) for operand in operands[1:3]]
-    result = _comparison(low, instruction, kind, flags, values)
+    require_type(instruction, kind, "b16 b32 b64 u16 u32 u64 s16 s32 s64 f32 f64")
+    check_flush(instruction, kind, flags)
+    values = [flush(low, low.value(instruction, operand, kind), flags) for operand in operands[1:3]]
+    result = comparison(low, instruction, kind, flags, values)
     if joins:
         result = low.int_op(joins.pop(), result, low.predicate(instruction, operands[3]))
     if result_kind.floating:
@@ -76,11 +87,12 @@ def select_by_predicate(low: Lowering, instruction: Instruction) -> None:
 
 def select_by_sign(low: Lowering, instruction: Instruction) -> None:
     """``slct``: the first if the selector is not negative."""
-    (kind, selector_kind), _ = low.split(instruction, {"ftz"}, 2)
+    (kind, selector_kind), flags = low.split(instruction, {"ftz"}, 2)
     require_type(instruction, selector_kind, "s32 f32")
+    check_flush(instruction, selector_kind, flags)
     target, left, right, selector = low.operands(instruction, 4)
     a, b = low.value(instruction, left, kind), low.value(instruction, right, kind)
-    c = low.value(instruction, selector, selector_kind)
+    c = flush(low, low.value(instruction, selector, selector_kind), flags)
     condition = low.compare("oge" if selector_kind.floating else "sge", c, low.const(c.type, 0))
     low.assign(instruction, target, low.select(condition, a, b))
 

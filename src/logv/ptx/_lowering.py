@@ -1,15 +1,28 @@
 """The state of lowering one entry: operands to values, guards, and what instruction handlers share."""
 
-from logv.hw.software_gpu import MAX_THREADS_PER_BLOCK, WARP_SIZE
+from logv.hw.software_gpu import CONSTANT_WINDOW, MAX_THREADS_PER_BLOCK, WARP_SIZE
 from logv.ptx._builder import Builder
-from logv.ptx._ir import Block, Value
+from logv.ptx._ir import Access, Block, Value
 from logv.ptx._syntax import Address, Group, Immediate, Instruction, Operand, Register, Symbol
 from logv.ptx._tokens import float_bits
 from logv.ptx._types import SCALAR_TYPES, VALUE_BITS, ScalarType
 from logv.ptx.module import Entry
 
 PREDICATE = SCALAR_TYPES["pred"]
+FLOAT_TYPES = frozenset({"half", "float", "double"})
 _AXES = "xyz"
+# All blocks run on what looks like one multiprocessor. Launches are not numbered.
+_FIXED = {"%smid": 0, "%nsmid": 1, "%gridid": 0}
+# Timer, position and width of each register that shows one.
+_TIMERS = {
+    "%clock": ("clock", 0, 32),
+    "%clock_hi": ("clock", 32, 32),
+    "%clock64": ("clock", 0, 64),
+    "%globaltimer": ("globaltimer", 0, 64),
+    "%globaltimer_lo": ("globaltimer", 0, 32),
+    "%globaltimer_hi": ("globaltimer", 32, 32),
+}
+_AT_LAUNCH = {"%dynamic_smem_size", "%total_smem_size", "%aggr_smem_size"}
 
 
 class Lowering(Builder):
@@ -29,6 +42,8 @@ class Lowering(Builder):
         self.parameters = {parameter.name: parameter for parameter in entry.parameters}
         self.labels: dict[str, Block] = {}
         self.guard: Value | None = None
+        # Values that ``.ftz`` has gone over already.
+        self.flushed: set[Value] = set()
 
     # -- reading ------------------------------------------------------------------------------------
 
@@ -81,9 +96,8 @@ class Lowering(Builder):
                 return self.const(kind.value_type, float_bits(operand, kind.bits))
             return self.const(kind.value_type, operand.value)
         if isinstance(operand, Symbol):
-            return self._fit(
-                instruction, self._symbol(instruction, operand.name), SCALAR_TYPES["b64"], kind, wider=True
-            )
+            value = self._symbol(instruction, operand.name)
+            return self._fit(instruction, value, SCALAR_TYPES["b64"], kind, wider=True)
         if isinstance(operand, Address) and isinstance(operand.base, Symbol):
             base = self._symbol(instruction, operand.base.name)
             value = self.op("add", "i64", base, self.const("i64", operand.offset))
@@ -108,16 +122,32 @@ class Lowering(Builder):
             return self.cast("zext", "i64", self.special(instruction, name))
         if name == "WARP_SZ":
             return self.const("i64", WARP_SIZE)
+        place = self.place(name)
+        if place is None:
+            raise instruction.error(f"{name} is not declared")
+        space, address = place
+        # What space a constant's address belongs to must be told from the value: it is generic.
+        return self.op("cvta", "i64", address, attr=space) if space == "const" else address
+
+    def place(self, name: str) -> tuple[str, Value] | None:
+        """Return the space of a variable or parameter, and its address there; None if there is none.
+
+        The addresses of constants are generic ones from the start: tables declared ``.global`` stand
+        among them.
+        """
         variable = self.entry.body.variables.get(name)
         if variable is not None:
-            return self.op("cvta", "i64", self.const("i64", variable.offset), attr=variable.space)
+            begin = CONSTANT_WINDOW if variable.space == "const" else 0
+            return variable.space, self.const("i64", begin + variable.offset)
         parameter = self.parameters.get(name)
-        if parameter is not None:
-            return self.op("cvta", "i64", self.const("i64", parameter.offset), attr="param")
-        raise instruction.error(f"{name} is not declared")
+        return None if parameter is None else ("param", self.const("i64", parameter.offset))
 
     def special(self, instruction: Instruction, name: str) -> Value:
-        """Return a special register as an i32."""
+        """Return a special register as an i32, or as an i64 if it is one."""
+        if name in _FIXED:
+            return self.const("i32", _FIXED[name])
+        if name in _TIMERS:
+            return self._timer(*_TIMERS[name])
         register, _, axis = name[1:].partition(".")
         if register in ("tid", "ntid", "ctaid", "nctaid") and len(axis) == 1 and axis in _AXES:
             extent = self.dimensions[_AXES.index(axis)]
@@ -142,6 +172,8 @@ class Lowering(Builder):
             return self.const("i32", MAX_THREADS_PER_BLOCK // WARP_SIZE)
         if name.startswith("%lanemask_"):
             return self._lane_mask(instruction, name)
+        if name in _AT_LAUNCH:
+            raise instruction.error(f"{name} is not supported: kernels are not told; pass it as a parameter")
         raise instruction.error(f"{name} is not declared, or a special register that is not supported")
 
     def _lane_mask(self, instruction: Instruction, name: str) -> Value:
@@ -156,6 +188,12 @@ class Lowering(Builder):
         next_lane = self.op("shl", "i32", self.const("i32", 1 + (kind in ("le", "gt"))), lane)
         below = self.op("sub", "i32", next_lane, self.const("i32", 1))
         return below if kind in ("lt", "le") else self.invert(below)
+
+    def _timer(self, timer: str, shift: int, bits: int) -> Value:
+        """Return part of a timer, as it stands when a thread gets here."""
+        access = Access("timer", 8, 0, True, timer)
+        now = self.op("load", "i64", self.const("i64", 0), attr=access)
+        return self.cast("trunc", f"i{bits}", self.int_op("lshr", now, shift) if shift else now)
 
     def predicate(self, instruction: Instruction, operand: Operand) -> Value:
         """Return an operand as an i1."""
@@ -195,7 +233,7 @@ class Lowering(Builder):
 
     def bits(self, value: Value) -> Value:
         """Return a floating point value's bits; integers as they are."""
-        if value.type in ("float", "double"):
+        if value.type in FLOAT_TYPES:
             return self.op("bitcast", f"i{VALUE_BITS[value.type]}", value)
         return value
 
@@ -222,7 +260,7 @@ class Lowering(Builder):
 
     def compare(self, predicate: str, left: Value, right: Value) -> Value:
         """Compare with an LLVM predicate (``eq``, ``slt``, ``oge``, ...)."""
-        name = "fcmp" if left.type in ("float", "double") else "icmp"
+        name = "fcmp" if left.type in FLOAT_TYPES else "icmp"
         return self.op(name, "i1", left, right, attr=predicate)
 
     def int_op(self, name: str, left: Value, right: Value | int) -> Value:

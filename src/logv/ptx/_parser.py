@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from logv.errors import PtxError
 from logv.ptx._declarations import SPACES, DeclarationParser
+from logv.ptx._refusals import reason_to_refuse
 from logv.ptx._source import Code, EntrySource, Formal, FunctionSource, Source
 from logv.ptx._syntax import Address, Group, Immediate, Instruction, Label, Operand, Register, Symbol
 from logv.ptx._types import ScalarType
@@ -283,6 +284,9 @@ class Parser(DeclarationParser):
                 raise self.error("a guard must be a predicate register")
             guard = Register(register.name, register.type, negated)
         opcode, *modifiers = self.name("an instruction").split(".")
+        # Before the operands, some of which have forms that nothing else has.
+        if (reason := reason_to_refuse(opcode, modifiers)) is not None:
+            raise self.error(reason)
         operands: list[Operand] = []
         if self.peek().text != ";":
             operands.append(self._operand(scopes))

@@ -7,8 +7,8 @@ because threads between two barriers are; atomics and volatile accesses stay out
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from logv.hw.software_gpu import APERTURE_VA_BITS
-from logv.ptx._address import Split, split_address
+from logv.hw.software_gpu import APERTURE_VA_BITS, WINDOW_BITS
+from logv.ptx._address import Split, choose_address, split_address
 from logv.ptx._ir import Access, Block, Value
 from logv.ptx._liveness import SlotClass
 from logv.ptx._meeting import RESULT
@@ -310,6 +310,8 @@ class ThreadLoop:
 
     def _address(self, address: Value, access: Access) -> str:
         w = self._w
+        if access.space == "generic":
+            return choose_address(w, address, access, self._address)
         if access.space in ("global", "shared"):
             split = split_address(address, access.space, access.offset, access.size, w.ranges)
             return self._sum(split, f"%{access.space}")
@@ -344,6 +346,8 @@ class ThreadLoop:
             "local": ("%scratch", self._layout.local_stride),
         }[access.space]
         place = w.let(f"add i64 {w.name(address)}, {access.offset}")
+        # Without the window, if the address is generic.
+        place = w.let(f"and i64 {place}, {(1 << WINDOW_BITS) - 1}")
         w.declarations.use("llvm.umin.i64", "i64", "i64, i64")
         place = w.let(f"call i64 @llvm.umin.i64(i64 {place}, i64 {max(0, size - access.size)})")
         if access.space == "local":
@@ -355,10 +359,13 @@ class ThreadLoop:
     def _load(self, value: Value) -> None:
         assert isinstance(value.attr, Access)
         access = value.attr
+        name = self._w.name(value)
+        if access.space == "timer":
+            self._w.put(f"{name} = {self._w.declarations.timer(access.operation)}")
+            return
         pointer = self._address(value.args[0], access)
         volatile = "volatile " if access.volatile else ""
         group = "" if access.volatile else self._access
-        name = self._w.name(value)
         self._w.put(f"{name} = load {volatile}{value.type}, ptr {pointer}, align 1{group}")
 
     def _store(self, value: Value) -> None:
@@ -377,18 +384,21 @@ class ThreadLoop:
         kind = value.type
         name = w.name(value)
         arguments = [w.name(arg) for arg in value.args[1:]]
-        if access.space == "shared":
+        if access.space in ("shared", "local"):
             # A block runs on one host thread.
             pointer = self._address(value.args[0], access)
             w.put(f"{name} = load {kind}, ptr {pointer}, align 1")
             result = self._combine(access.operation, kind, name, arguments)
             w.put(f"store {kind} {result}, ptr {pointer}, align 1")
             return
-        # Host atomics must be aligned.
-        mask = ((1 << APERTURE_VA_BITS) - 1) & ~(access.size - 1)
-        place = w.let(f"add i64 {w.name(value.args[0])}, {access.offset}")
-        place = w.let(f"and i64 {place}, {mask}")
-        pointer = w.let(f"getelementptr i8, ptr %global, i64 {place}")
+        if access.space == "generic":
+            pointer = self._address(value.args[0], access)
+        else:
+            # Host atomics must be aligned.
+            mask = ((1 << APERTURE_VA_BITS) - 1) & ~(access.size - 1)
+            place = w.let(f"add i64 {w.name(value.args[0])}, {access.offset}")
+            place = w.let(f"and i64 {place}, {mask}")
+            pointer = w.let(f"getelementptr i8, ptr %global, i64 {place}")
         if access.operation == "cas":
             pair = w.let(
                 f"cmpxchg ptr {pointer}, {kind} {arguments[0]}, {kind} {arguments[1]} monotonic monotonic"

@@ -12,7 +12,8 @@ class ScalarType:
     name : str
         As PTX spells it, without the dot.
     kind : str
-        ``b`` untyped bits, ``u`` unsigned, ``s`` signed, ``f`` floating point, ``p`` predicate.
+        ``b`` untyped bits, ``u`` unsigned, ``s`` signed, ``f`` floating point, ``h`` half precision (one
+        or two numbers; values are their bits), ``p`` predicate.
     bits : int
         Width; 1 for a predicate.
     """
@@ -40,10 +41,14 @@ class ScalarType:
 
     @property
     def floating(self) -> bool:
-        """Whether the type is floating point."""
+        """Whether the type is floating point of single or double precision."""
         return self.kind == "f"
 
 
+HALF_TYPES = {
+    name: ScalarType(name, "h", bits)
+    for name, bits in (("f16", 16), ("f16x2", 32), ("bf16", 16), ("bf16x2", 32), ("tf32", 32))
+}
 SCALAR_TYPES = {
     f"{kind}{bits}": ScalarType(f"{kind}{bits}", kind, bits)
     for kind, widths in (
@@ -55,5 +60,9 @@ SCALAR_TYPES = {
     for bits in widths
 }
 SCALAR_TYPES["pred"] = ScalarType("pred", "p", 1)
+SCALAR_TYPES["b128"] = ScalarType("b128", "b", 128)
+SCALAR_TYPES.update(HALF_TYPES)
 
-VALUE_BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "i128": 128, "float": 32, "double": 64}
+VALUE_BITS = {
+    "i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "i128": 128, "half": 16, "float": 32, "double": 64,
+}  # fmt: skip
