@@ -60,14 +60,21 @@ def difference(program: Program) -> str | None:
     counters = bench.upload(np.zeros(COUNTER_BYTES, np.uint8))
     scalar, packet = np.uint32(program.seed * 2654435761 % 2**32), np.arange(200, 232, dtype=np.uint8)
     expected = bytearray(bench.memory.tobytes())
-    _interpret(module, program, expected, struct.pack("<QQQII", sources, output, counters, scalar, 0) + packet.tobytes())
+    _interpret(
+        module,
+        program,
+        expected,
+        struct.pack("<QQQII", sources, output, counters, scalar, 0) + packet.tobytes(),
+    )
     status = bench.launch(kernel, program.grid, sources, output, counters, scalar, packet.view("V32")[0])
     if status:
         return f"the compiled kernel ends with status {status}"
     wrong = np.flatnonzero(bench.memory != np.frombuffer(expected, np.uint8))
     if not wrong.size:
         return None
-    return _describe(int(wrong[0]), output - BASE, counters - BASE, bench.memory, np.frombuffer(expected, np.uint8))
+    return _describe(
+        int(wrong[0]), output - BASE, counters - BASE, bench.memory, np.frombuffer(expected, np.uint8)
+    )
 
 
 def _interpret(module: Module, program: Program, memory: bytearray, params: bytes) -> None:
@@ -86,5 +93,7 @@ def _describe(place: int, output: int, counters: int, found: np.ndarray, expecte
         thread, offset = divmod(begin - output, CELL_BYTES)
         names = [f"%{letter}{number}" for letter, count in POOL.items() for number in range(count)]
         first = CELL_BYTES - WORDS * 8
-        what = f"thread {thread}: " + (names[(offset - first) // 8] if offset >= first else f"scratch byte {offset}")
+        what = f"thread {thread}: " + (
+            names[(offset - first) // 8] if offset >= first else f"scratch byte {offset}"
+        )
     return f"{what} is {words[0]:#x} when compiled, {words[1]:#x} when interpreted"

@@ -144,7 +144,9 @@ ROUNDING = [
       for name, count in (("add", 2), ("sub", 2), ("mul", 2), ("fma", 3), ("div", 2), ("sqrt", 1), ("rcp", 1))
       for mode in ("rz", "rm", "rp") for kind, x in (("f32", "f"), ("f64", "g"))],
 ]  # fmt: skip
-SINGLE_ROUNDING = [form for form in ROUNDING if form.split(".")[0] in ("add", "sub", "mul", "fma") and "f32" in form]
+SINGLE_ROUNDING = [
+    form for form in ROUNDING if form.split(".")[0] in ("add", "sub", "mul", "fma") and "f32" in form
+]
 
 FLUSH = [
     *_forms("add.ftz.T D, S, S; mul.ftz.T D, S, S; fma.rn.ftz.T D, S, S, S; div.rn.ftz.T D, S, S", "f32"),
@@ -213,7 +215,12 @@ WARP = [
     "bar.warp.sync %lanes",
 ]  # fmt: skip
 # Need that all threads of the block come here.
-BARRIERS = ["barrier.sync 1", "bar.red.popc.u32 R, 0, q", "bar.red.and.pred P, 0, q", "bar.red.or.pred P, 2, q"]
+BARRIERS = [
+    "barrier.sync 1",
+    "bar.red.popc.u32 R, 0, q",
+    "bar.red.and.pred P, 0, q",
+    "bar.red.or.pred P, 2, q",
+]
 
 FAMILIES = {
     "integer": INTEGER, "bits": BITS, "predicates": PREDICATES, "float": FLOAT, "conversions": CONVERSIONS,

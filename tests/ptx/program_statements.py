@@ -148,7 +148,7 @@ class Statements:
     # -- statements ---------------------------------------------------------------------------------
 
     def _sequence(self, context: _Context) -> None:
-        for _ in range(self._number(8 if context.depth else 14, 1)):
+        for _ in range(self._number(6 if context.depth else 20, 1)):
             if self._budget <= 0:
                 return
             self._budget -= 1
@@ -182,11 +182,12 @@ class Statements:
         self.lines += [f"{part};" for part in text.split("; ")]
 
     def _instruction(self, context: _Context) -> None:
-        text = self._fill(self._choose(self._templates))
-        if "@" not in text and self._number(5) == 5:
-            guard = f"@{self._operand('q')} "
-            text = "; ".join(guard + part for part in text.split("; "))
-        self._write(text)
+        for _ in range(self._number(4, 1)):
+            text = self._fill(self._choose(self._templates))
+            if "@" not in text and self._number(5) == 5:
+                guard = f"@{self._operand('q')} "
+                text = "; ".join(guard + part for part in text.split("; "))
+            self._write(text)
 
     def _if(self, context: _Context) -> None:
         inner = replace(context, depth=context.depth + 1, uniform=False)
@@ -255,7 +256,9 @@ class Statements:
         self._write(f"@{self._operand('q')} bra {self._choose(context.breaks)}")
 
     def _leave(self, context: _Context) -> None:
-        self._write(f"st.global.u32 [%own], {self._register('r')}; @{self._operand('q')} {self._choose(['ret', 'exit'])}")
+        self._write(
+            f"st.global.u32 [%own], {self._register('r')}; @{self._operand('q')} {self._choose(['ret', 'exit'])}"
+        )
 
     def _count(self, context: _Context) -> None:
         self._write(f"mov.u32 {self._register('r')}, %i{self._number(context.loops - 1)}")
@@ -292,7 +295,9 @@ class Statements:
     def _one_nan(letter: str, register: str) -> str:
         """Return PTX that makes every NaN the same, before other eyes see its bits."""
         kind, nan = TYPES[letter], "0f7FFFFFFF" if letter == "f" else "0d7FF8000000000000"
-        return f"setp.nan.{kind} %nan, {register}, {register}; selp.{kind} {register}, {nan}, {register}, %nan"
+        return (
+            f"setp.nan.{kind} %nan, {register}, {register}; selp.{kind} {register}, {nan}, {register}, %nan"
+        )
 
     def _cell(self, context: _Context) -> None:
         self._access("%own", "global", 32)

@@ -134,7 +134,10 @@ def _end() -> list[str]:
                 if letter in "fg":
                     nan = "0f7FFFFFFF" if letter == "f" else "0d7FF8000000000000"
                     kind = TYPES[letter]
-                    lines += [f"setp.nan.{kind} %nan, {name}, {name};", f"selp.{kind} {name}, {nan}, {name}, %nan;"]
+                    lines += [
+                        f"setp.nan.{kind} %nan, {name}, {name};",
+                        f"selp.{kind} {name}, {nan}, {name}, %nan;",
+                    ]
                 lines.append(f"st.global.{TYPES[letter]} [%own+{place}], {name};")
             place += 8
     return lines

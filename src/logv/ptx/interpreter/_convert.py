@@ -88,10 +88,12 @@ def _reformat(source: Format, to: Format, bits: int, rounding: str) -> int:
 
 def _float_to_integer(form: Form, to: Kind, source: Kind) -> Callable[[int], int]:
     rounding, number = form.choose(_TO_INTEGER), source.format
+    # As the manual has it since PTX 9.0; before, it left NaN open.
+    from_nan = 1 << (to.bits - 1) if source.name == "f64" or to.bits == 64 else 0
 
     def convert(bits: int) -> int:
         if number.is_nan(bits):
-            return 0
+            return to.number(from_nan)
         if number.is_infinite(bits):
             return to.least if number.is_negative(bits) else to.most
         return to.clamp(number.to_integer(bits, rounding))
