@@ -17,13 +17,15 @@ _EDGES = {
     64: [0, 1, 63, 64, 2**63 - 1, 2**63, 2**64 - 1, 2**32, 2**32 - 1, 0x8000000000000001],
 }
 _SINGLES = [
-    0x00000000, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 0x00000001,
-    0x807FFFFF, 0x00800000, 0x7F7FFFFF, 0x3F000000, 0x3FC00000, 0x40200000, 0x4F000000, 0xCF000000, 0x4F800000,
-    0x5F000000, 0x5F800000, 0x437F0000, 0x46FFFE00, 0x33800000, 0x4B000001, 0xBF000000,
+    0x00000000, 0x80000000, 0x3F800000, 0xBF800000, 0x7F800000, 0xFF800000, 0x7FC00000,
+    0x7F800001, 0x00000001, 0x807FFFFF, 0x00800000, 0x7F7FFFFF,
+    0x3F000000, 0x3FC00000, 0x40200000, 0x4F000000, 0xCF000000,
+    0x4F800000, 0x5F000000, 0x5F800000, 0x437F0000, 0x46FFFE00, 0x33800000, 0x4B000001, 0xBF000000,
 ]  # fmt: skip
 _DOUBLES = [struct.unpack("<Q", struct.pack("<d", x))[0] for x in (
-    0.0, -0.0, 1.0, -1.0, float("inf"), float("-inf"), float("nan"), 5e-324, -2.2e-308, 1.7e308, 0.5, 1.5, 2.5,
-    2.0**31, -(2.0**31) - 1, 2.0**32, 2.0**63, 2.0**64, 65535.5, 1 + 2.0**-24, 1e-45, 3.5e38, -0.5, 1 / 3,
+    0.0, -0.0, 1.0, -1.0, float("inf"), float("-inf"), float("nan"), 5e-324, -2.2e-308, 1.7e308, 0.5, 1.5,
+    2.5, 2.0**31, -(2.0**31) - 1, 2.0**32, 2.0**63, 2.0**64, 65535.5, 1 + 2.0**-24, 1e-45, 3.5e38,
+    -0.5, 1 / 3,
 )]  # fmt: skip
 
 
@@ -36,7 +38,7 @@ def _word(letter: str, choose: random.Random) -> int:
         return choose.choice([choose.getrandbits(32), int(small)])
     if letter == "g":
         if edge:
-            return choose.choice(_DOUBLES)
+            return int(choose.choice(_DOUBLES))
         small = struct.unpack("<Q", struct.pack("<d", choose.uniform(-70000, 70000)))[0]
         return choose.choice([choose.getrandbits(64), int(small)])
     bits = {"h": 16, "r": 32, "d": 64, "p": 32}[letter]

@@ -1,9 +1,10 @@
 """Instructions that generated programs are made of, as templates.
 
 A template is PTX with a letter for each operand. Capitals are destinations, small letters sources: ``h`` 16
-bits, ``r`` 32, ``d`` 64, ``f`` single, ``g`` double, ``p`` predicate. ``q`` is a predicate that may be negated,
-``n`` a shift amount, ``k`` a truth table. A digit after the letter means the same operand each time. Words with
-``%`` are registers that the program's head declares for the templates' own use.
+bits, ``r`` 32, ``d`` 64, ``f`` single, ``g`` double, ``p`` predicate. ``q`` is a predicate that may be
+negated, ``n`` a shift amount, ``k`` a truth table, ``x`` and ``w`` 16 and 32 bits that cannot be constants. A
+digit after the letter means the same operand each time. Words with ``%`` are registers that the head of the
+program declares for the templates' own use.
 """
 
 from itertools import product
@@ -94,16 +95,24 @@ FLOAT = [
     "mov.b32 F, r", "mov.b64 G, d", "mov.f32 F, f", "mov.f64 G, g",
 ]  # fmt: skip
 
-_NARROW = "u8 s8 u16 s16 u32 s32 u64 s64".split()
+_NARROW = ["u8", "s8", "u16", "s16", "u32", "s32", "u64", "s64"]
+
+
+def _range(kind: str) -> tuple[int, int]:
+    bits = int(kind[1:])
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if kind[0] == "s" else (0, (1 << bits) - 1)
 
 
 def _integer_conversions() -> list[str]:
     found = []
     for to, source in product(_NARROW, _NARROW):
         operands = f" {letter(to).upper()}, {letter(source)}"
+        (least, most), (low, high) = _range(to), _range(source)
         if to != source:
             found.append(f"cvt.{to}.{source}{operands}")
-        found.append(f"cvt.sat.{to}.{source}{operands}")
+        # Saturation is for what may lie outside.
+        if low < least or most < high:
+            found.append(f"cvt.sat.{to}.{source}{operands}")
     return found
 
 
@@ -112,7 +121,8 @@ def _float_conversions() -> list[str]:
     for integer, (real, x) in product(_NARROW, (("f32", "f"), ("f64", "g"))):
         # What a NaN becomes depends on both types: see NAN_CONVERSIONS.
         found += [
-            f"setp.nan.{real} %nan, {x}1, {x}1; @!%nan cvt.{mode}.{integer}.{real} {letter(integer).upper()}, {x}1"
+            f"setp.nan.{real} %nan, {x}1, {x}1; "
+            f"@!%nan cvt.{mode}.{integer}.{real} {letter(integer).upper()}, {x}1"
             for mode in ("rni", "rzi", "rmi", "rpi")
         ]
         found += [f"cvt.{mode}.{real}.{integer} {x.upper()}, {letter(integer)}" for mode in _ROUNDINGS]
@@ -145,7 +155,9 @@ ROUNDING = [
       for mode in ("rz", "rm", "rp") for kind, x in (("f32", "f"), ("f64", "g"))],
 ]  # fmt: skip
 SINGLE_ROUNDING = [
-    form for form in ROUNDING if form.split(".")[0] in ("add", "sub", "mul", "fma") and "f32" in form
+    f"{name}.{mode}.f32 F, {', '.join('f' * count)}"
+    for name, count in (("add", 2), ("sub", 2), ("fma", 3))
+    for mode in _ROUNDINGS
 ]
 
 FLUSH = [
@@ -169,7 +181,8 @@ INTEGER_MORE = [
     *[f"szext.{mode}.{kind} R, r, n" for mode in ("clamp", "wrap") for kind in ("u32", "s32")],
     "bmsk.clamp.b32 R, n, n", "bmsk.wrap.b32 R, n, n", "fns.b32 R, r, n, r",
     "mad.lo.cc.u32 R, r, r, r; madc.hi.cc.u32 R, r, r, r; addc.u32 R, r, r",
-    f"{_plain_bits('f32', 'f1')}; mov.f32 %fm, %fn; {_plain_bits('f32', 'f2')}; min.xorsign.abs.f32 F, %fm, %fn",
+    f"{_plain_bits('f32', 'f1')}; mov.f32 %fm, %fn; {_plain_bits('f32', 'f2')}; "
+    "min.xorsign.abs.f32 F, %fm, %fn",
 ]  # fmt: skip
 
 
@@ -183,21 +196,26 @@ def _one_nan(form: str, kind: str) -> str:
     return f"{form}; mov.b32 {{%ha, %hb}}, R1; {halves}; mov.b32 R1, {{%ha, %hb}}"
 
 
+_HALF_OPERATIONS = {
+    ("f16", "f16x2"): {
+        "add": 2, "sub": 2, "mul": 2, "add.sat": 2, "fma.rn": 3, "fma.rn.ftz": 3, "fma.rn.sat": 3,
+        "fma.rn.relu": 3, "neg": 1, "abs": 1, "min": 2, "max": 2, "min.NaN": 2, "max.ftz": 2,
+    },
+    ("bf16", "bf16x2"): {"fma.rn": 3, "fma.rn.relu": 3, "neg": 1, "abs": 1, "min": 2, "max.NaN": 2},
+}  # fmt: skip
 HALF = [
-    *[_one_nan(f"{name}.{kind} {x.upper()}1, {', '.join(x * count)}", kind)
-      for kind, x in (("f16", "h"), ("f16x2", "r"))
-      for name, count in (("add", 2), ("sub", 2), ("mul", 2), ("add.sat", 2), ("fma.rn", 3), ("fma.rn.ftz", 3),
-                          ("fma.rn.sat", 3), ("fma.rn.relu", 3), ("neg", 1), ("abs", 1), ("min", 2), ("max", 2),
-                          ("min.NaN", 2), ("max.ftz", 2))],
-    *[_one_nan(f"{name}.{kind} {x.upper()}1, {', '.join(x * count)}", kind)
-      for kind, x in (("bf16", "h"), ("bf16x2", "r"))
-      for name, count in (("fma.rn", 3), ("fma.rn.relu", 3), ("neg", 1), ("abs", 1), ("min", 2), ("max.NaN", 2))],
-    *[f"setp.{name}.f16 P, h, h" for name in ("lt", "geu", "eq", "nan")],
+    *[
+        _one_nan(f"{name}.{kind} {letter(kind).upper()}1, {', '.join(x * count)}", kind)
+        for kinds, operations in _HALF_OPERATIONS.items()
+        for kind, x in zip(kinds, "xw", strict=True)
+        for name, count in operations.items()
+    ],
+    *[f"setp.{name}.f16 P, x, x" for name in ("lt", "geu", "eq", "nan")],
     *[_one_nan(f"cvt.{mode}.{half}.{kind} H1, {x}", half) for half in ("f16", "bf16")
       for mode, kind, x in (("rn", "f32", "f"), ("rz", "f32", "f"))],
     *[_one_nan(f"cvt.rn.f16.{kind} H1, {letter(kind)}", "f16") for kind in ("f64", *_NARROW)],
-    "cvt.f32.f16 F, h", "cvt.f64.f16 G, h", "cvt.f32.bf16 F, h",
-    *[f"setp.nan.f16 %nan, h1, h1; @!%nan cvt.{mode}.{kind}.f16 {letter(kind).upper()}, h1"
+    "cvt.f32.f16 F, x", "cvt.f64.f16 G, x", "cvt.f32.bf16 F, x",
+    *[f"setp.nan.f16 %nan, x1, x1; @!%nan cvt.{mode}.{kind}.f16 {letter(kind).upper()}, x1"
       for mode in ("rni", "rzi", "rmi", "rpi") for kind in ("s16", "u32", "s64")],
     _one_nan("cvt.rn.f16x2.f32 R1, f, f", "f16x2"), _one_nan("cvt.rn.relu.bf16x2.f32 R1, f, f", "bf16x2"),
 ]  # fmt: skip
@@ -210,8 +228,8 @@ WARP = [
     "vote.sync.ballot.b32 R, q, %lanes", "match.any.sync.b32 R, r, %lanes", "match.any.sync.b64 R, d, %lanes",
     "and.b32 %some, r, 1; match.any.sync.b32 R, %some, %lanes",
     "and.b32 %some, r, 1; match.all.sync.b32 R|P, %some, %lanes",
-    *[f"redux.sync.{name}.{kind} R, r, %lanes" for name, kind in
-      (("add", "u32"), ("min", "u32"), ("max", "s32"), ("min", "s32"), ("and", "b32"), ("or", "b32"), ("xor", "b32"))],
+    *[f"redux.sync.{form} R, r, %lanes"
+      for form in ("add.u32", "min.u32", "max.s32", "min.s32", "and.b32", "or.b32", "xor.b32")],
     "bar.warp.sync %lanes",
 ]  # fmt: skip
 # Need that all threads of the block come here.
@@ -224,6 +242,6 @@ BARRIERS = [
 
 FAMILIES = {
     "integer": INTEGER, "bits": BITS, "predicates": PREDICATES, "float": FLOAT, "conversions": CONVERSIONS,
-    "special": SPECIAL, "single rounding": SINGLE_ROUNDING, "rounding": ROUNDING, "flush": FLUSH, "carry": CARRY,
-    "integer more": INTEGER_MORE, "half": HALF, "NaN conversions": NAN_CONVERSIONS,
+    "special": SPECIAL, "single rounding": SINGLE_ROUNDING, "rounding": ROUNDING, "flush": FLUSH,
+    "carry": CARRY, "integer more": INTEGER_MORE, "half": HALF, "NaN conversions": NAN_CONVERSIONS,
 }  # fmt: skip

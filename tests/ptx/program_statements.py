@@ -1,6 +1,7 @@
 """The statements of a random program: what its instructions stand in."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
@@ -15,6 +16,10 @@ COUNTERS = [
 ]
 """Operations that commute with themselves; each has counters of its own."""
 SLOTS = 4
+_PRIVATE = {
+    "add": "u32 s32 u64", "min": "u32 s32 u64 s64", "max": "u32 s32 u64 s64", "exch": "b32 b64",
+    "and": "b32 b64", "xor": "b32 b64", "cas": "b32 b64", "inc": "u32", "dec": "u32",
+}  # fmt: skip
 _MAX_DEPTH = 4
 _EDGES = {
     "h": ["0", "1", "-1", "0x7FFF", "0x8000", "255", "5"],
@@ -27,7 +32,7 @@ _EDGES = {
     "n": ["0", "1", "5", "8", "16", "31", "32", "33", "63", "64", "255", "-1"],
     "k": ["0x96", "0xE8", "0xCA", "0x01", "0x80", "0x7F", "0", "255"],
 }  # fmt: skip
-_OPERAND = re.compile(r"(?<![%\w.])([hrdfgpqnkHRDFGP])(\d?)(?![\w.])")
+_OPERAND = re.compile(r"(?<![%\w.])([hrdfgpqnkxwHRDFGP])(\d?)(?![\w.])")
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class Statements:
     def _number(self, most: int, least: int = 0) -> int:
         return self._draw(st.integers(least, most))
 
-    def _choose(self, among: list[str] | tuple[str, ...]) -> str:
+    def _choose(self, among: Sequence[str]) -> str:
         return self._draw(st.sampled_from(among))
 
     def _label(self) -> str:
@@ -108,6 +113,8 @@ class Statements:
 
     def _operand(self, letter: str) -> str:
         """Draw a register, or sometimes a constant."""
+        if letter in "xw":
+            return self._register("h" if letter == "x" else "r")
         if letter == "k":
             return self._choose(_EDGES[letter])
         if letter == "q":
@@ -148,9 +155,8 @@ class Statements:
     # -- statements ---------------------------------------------------------------------------------
 
     def _sequence(self, context: _Context) -> None:
-        for _ in range(self._number(6 if context.depth else 20, 1)):
-            if self._budget <= 0:
-                return
+        # Drawn so that a smaller program is one with a statement left out.
+        while self._budget > 0 and self._number(3 if context.depth else 20) > 0:
             self._budget -= 1
             self._statement(context)
 
@@ -182,7 +188,7 @@ class Statements:
         self.lines += [f"{part};" for part in text.split("; ")]
 
     def _instruction(self, context: _Context) -> None:
-        for _ in range(self._number(4, 1)):
+        for _ in range(self._number(3) + 1):
             text = self._fill(self._choose(self._templates))
             if "@" not in text and self._number(5) == 5:
                 guard = f"@{self._operand('q')} "
@@ -257,7 +263,8 @@ class Statements:
 
     def _leave(self, context: _Context) -> None:
         self._write(
-            f"st.global.u32 [%own], {self._register('r')}; @{self._operand('q')} {self._choose(['ret', 'exit'])}"
+            f"st.global.u32 [%own], {self._register('r')}; "
+            f"@{self._operand('q')} {self._choose(['ret', 'exit'])}"
         )
 
     def _count(self, context: _Context) -> None:
@@ -303,7 +310,7 @@ class Statements:
         self._access("%own", "global", 32)
 
     def _table(self, context: _Context) -> None:
-        self._access("table", "const", 64)
+        self._access("__table", "const", 64)
 
     def _local(self, context: _Context) -> None:
         self._access("depot", "local", 32)
@@ -313,7 +320,7 @@ class Statements:
         name, kind = COUNTERS[number]
         letter = "d" if kind.endswith("64") else "r"
         self._write(f"and.b32 %x, {self._register('r')}, {SLOTS - 1}; mul.wide.u32 %a, %x, 8")
-        self._write(f"add.u64 %a, %a, %counters")
+        self._write("add.u64 %a, %a, %counters")
         place, value = f"[%a+{number * SLOTS * 8}]", self._operand(letter)
         if self._number(1):
             self._write(f"red.global.{name}.{kind} {place}, {value}")
@@ -324,13 +331,8 @@ class Statements:
     def _private(self, context: _Context) -> None:
         """Atomics whose result is known, because nobody else is there."""
         space, place = ("global", "%own+8") if self._number(1) else ("shared", "%shared")
-        name, kinds = self._draw(
-            st.sampled_from(
-                [("add", "u32 s32 u64"), ("min", "u32 s32 u64 s64"), ("max", "u32 s32 u64 s64"), ("exch", "b32 b64"),
-                 ("and", "b32 b64"), ("xor", "b32 b64"), ("cas", "b32 b64"), ("inc", "u32"), ("dec", "u32")]
-            )
-        )  # fmt: skip
-        kind = self._choose(kinds.split())
+        name = self._choose(list(_PRIVATE))
+        kind = self._choose(_PRIVATE[name].split())
         letter = "d" if kind.endswith("64") else "r"
         operands = [self._operand(letter) for _ in range(1 + (name == "cas"))]
         self._write(f"atom.{space}.{name}.{kind} {self._register(letter)}, [{place}], {', '.join(operands)}")
@@ -349,7 +351,7 @@ class Statements:
         source = self._register(letter)
         if letter in "fg":
             self._write(self._one_nan(letter, source))
-        self._write(f"bar.sync 0; mov.u32 %y, slots; shl.b32 %x, %thread, 3; add.u32 %x, %x, %y")
+        self._write("bar.sync 0; mov.u32 %y, slots; shl.b32 %x, %thread, 3; add.u32 %x, %x, %y")
         self._write(f"st.shared.{kind} [%x], {source}; bar.sync 0")
         if self._number(1):
             self._write(f"add.u32 %x, %thread, {self._number(self._threads)}")
@@ -371,11 +373,12 @@ class Statements:
         integers = [each for name in ("integer", "bits") for each in FAMILIES[name]]
         fitting = [each for each in integers if not set(re.findall(_OPERAND, each)) - _WORDS_ONLY]
         lines = [self._fill(self._choose(fitting)) for _ in range(self._number(5, 1))]
-        early = f"setp.lt.s32 %p0, %r0, %r1; @%p0 st.param.b32 [out], %r1; @%p0 ret"
+        early = "setp.lt.s32 %p0, %r0, %r1; @%p0 st.param.b32 [out], %r1; @%p0 ret"
         body = "; ".join([*lines, early, *[self._fill(self._choose(fitting)) for _ in range(2)]])
         return (
             f".func (.param .b32 out) callee{number}(.param .b32 a, .param .b32 b)\n{{\n"
-            f"  .reg .pred %p<1>;\n  .reg .b32 %r<{POOL['r']}>;\n  ld.param.b32 %r0, [a];\n  ld.param.b32 %r1, [b];\n"
+            f"  .reg .pred %p<1>;\n  .reg .b32 %r<{POOL['r']}>;\n"
+            "  ld.param.b32 %r0, [a];\n  ld.param.b32 %r1, [b];\n"
             + "".join(f"  mov.b32 %r{each}, {each};\n" for each in range(2, POOL["r"]))
             + "".join(f"  {line};\n" for line in body.split("; "))
             + "  st.param.b32 [out], %r0;\n  ret;\n}\n"

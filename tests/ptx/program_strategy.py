@@ -43,11 +43,11 @@ class Program:
 
 
 _HEAD = """.version 8.0
-.target sm_80
+.target sm_90
 .address_size 64
-.const .align 8 .u64 table[8] = {{{table}}};
-{functions}.visible .entry run(.param .u64 input, .param .u64 output, .param .u64 counters, .param .u32 scalar,
-                   .param .align 8 .b8 bytes[32])
+.const .align 8 .u64 __table[8] = {{{table}}};
+{functions}.visible .entry run(.param .u64 input, .param .u64 output, .param .u64 counters,
+                   .param .u32 scalar, .param .align 8 .b8 bytes[32])
 {{
   .reg .pred %p<{p}>, %nan, %again, %is, %first;
   .reg .b16 %h<{h}>, %ha, %hb;
@@ -57,7 +57,7 @@ _HEAD = """.version 8.0
   .reg .f64 %g<{g}>, %gn;
   .shared .align 8 .b8 slots[{slot_bytes}];
   .shared .align 8 .b8 private[{slot_bytes}];
-  .shared .align 8 .b32 sums[4];
+  .shared .align 16 .b32 sums[4];
   .local .align 8 .b8 depot[32];
   mov.u32 %x, %tid.z;
   mov.u32 %y, %ntid.y;
