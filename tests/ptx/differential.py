@@ -4,12 +4,15 @@ import random
 import struct
 
 import numpy as np
+from numpy.typing import NDArray
 from tests.ptx.program_statements import COUNTERS, POOL, SLOTS
 from tests.ptx.program_strategy import CELL_BYTES, COUNTER_BYTES, WORDS, Program
 from tests.ptx.ptx_harness import BASE, Bench
 
 from logv.ptx import Module, compile_entry, parse
 from logv.ptx.interpreter import RangeMemory, interpret
+
+Bytes = NDArray[np.uint8]
 
 _EDGES = {
     16: [0, 1, 0x7FFF, 0x8000, 0xFFFF, 0x3C00, 0x7C00, 0x7E01, 0x0001, 0x83FF, 0x7BFF, 0x3F80],
@@ -29,26 +32,26 @@ _DOUBLES = [struct.unpack("<Q", struct.pack("<d", x))[0] for x in (
 )]  # fmt: skip
 
 
-def _word(letter: str, choose: random.Random) -> int:
-    edge = choose.random() < 0.5
+def _word(letter: str, edges: dict[str, list[int]], choose: random.Random) -> int:
+    if choose.random() < 0.5:
+        return choose.choice(edges[letter])
     if letter == "f":
-        if edge:
-            return choose.choice(_SINGLES)
         small = struct.unpack("<I", struct.pack("<f", choose.uniform(-300, 300)))[0]
         return choose.choice([choose.getrandbits(32), int(small)])
     if letter == "g":
-        if edge:
-            return int(choose.choice(_DOUBLES))
         small = struct.unpack("<Q", struct.pack("<d", choose.uniform(-70000, 70000)))[0]
         return choose.choice([choose.getrandbits(64), int(small)])
-    bits = {"h": 16, "r": 32, "d": 64, "p": 32}[letter]
-    return choose.choice(_EDGES[bits]) if edge else choose.getrandbits(bits)
+    return choose.getrandbits({"h": 16, "r": 32, "d": 64, "p": 32}[letter])
 
 
-def _inputs(program: Program, threads: int) -> np.ndarray:
+def _inputs(program: Program, threads: int) -> NDArray[np.uint64]:
+    """Make words for each register of each thread; often few different ones, so that they meet."""
     choose = random.Random(program.seed)
+    edges = {"h": _EDGES[16], "r": _EDGES[32], "d": _EDGES[64], "p": _EDGES[32], "f": _SINGLES, "g": _DOUBLES}
+    if choose.random() < 0.5:
+        edges = {letter: choose.sample(values, 3) for letter, values in edges.items()}
     letters = [letter for letter, count in POOL.items() for _ in range(count)]
-    return np.array([_word(letter, choose) for _ in range(threads) for letter in letters], np.uint64)
+    return np.array([_word(letter, edges, choose) for _ in range(threads) for letter in letters], np.uint64)
 
 
 def difference(program: Program) -> str | None:
@@ -85,7 +88,7 @@ def _interpret(module: Module, program: Program, memory: bytearray, params: byte
     interpret(module, "run", grid=program.grid, block=program.block, params=params, memory=mapped)
 
 
-def _describe(place: int, output: int, counters: int, found: np.ndarray, expected: np.ndarray) -> str:
+def _describe(place: int, output: int, counters: int, found: Bytes, expected: Bytes) -> str:
     begin = place // 8 * 8
     words = [int(memory[begin : begin + 8].view(np.uint64)[0]) for memory in (found, expected)]
     if begin >= counters:

@@ -75,13 +75,12 @@ def _load(form: Form) -> Step:
     target, source = _with_hint(form, 2)
     space, address = _resolve_space(form, source), _address(form, source)
     writers = [form.target(member, kind, wider=True) for member in _members(form, target)]
+    size = kind.size * len(writers)
 
     def step(thread: Thread) -> None:
-        begin = address(thread)
-        # All are read before any is written: a destination may be the address.
-        values = [thread.read(space, begin + index * kind.size, kind.size) for index in range(len(writers))]
-        for write, value in zip(writers, values, strict=True):
-            write(thread, kind.number(value))
+        whole = thread.read(space, address(thread), size)
+        for index, write in enumerate(writers):
+            write(thread, kind.number(whole >> kind.bits * index))
 
     return step
 
@@ -91,11 +90,11 @@ def _store(form: Form) -> Step:
     target, source = _with_hint(form, 2)
     space, address = _resolve_space(form, target), _address(form, target)
     readers = [form.source(member, kind, wider=True) for member in _members(form, source)]
+    size = kind.size * len(readers)
 
     def step(thread: Thread) -> None:
-        begin = address(thread)
-        for index, read in enumerate(readers):
-            thread.write(space, begin + index * kind.size, kind.size, read(thread) & kind.mask)
+        whole = sum((read(thread) & kind.mask) << kind.bits * index for index, read in enumerate(readers))
+        thread.write(space, address(thread), size, whole)
 
     return step
 
