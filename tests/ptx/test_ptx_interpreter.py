@@ -164,8 +164,8 @@ def test_single_precision_is_numpys(a: int, b: int) -> None:
     with np.errstate(all="ignore"):
         x, y = (np.array(bits, np.uint32).view(np.float32) for bits in (a, b))
         expected = [x + y, x - y, x * y, x / y, np.sqrt(x)]
-    for bits, number in zip(found, expected, strict=True):
-        assert bits == (NAN if np.isnan(number) else int(np.float32(number).view(np.uint32)))
+    for bits, value in zip(found, expected, strict=True):
+        assert bits == (NAN if np.isnan(value) else int(np.float32(value).view(np.uint32)))
 
 
 @settings(max_examples=60)

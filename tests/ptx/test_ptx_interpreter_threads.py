@@ -29,7 +29,8 @@ def test_indexed_branch() -> None:
 def test_special_registers() -> None:
     """Threads and blocks are numbered with x fastest; a warp is 32 in a row."""
     body = f"""mov.u32 %r1, %tid.y; mad.lo.u32 %r0, %r1, 20, %r0; mul.wide.u32 %d1, %r0, 8;
-    add.u64 %d1, %d1, %d0;     mov.u32 %r9, %laneid; mov.u32 %r2, %warpid; mad.lo.u32 %r9, %r2, 100, %r9; {_PUT} ret;"""
+    add.u64 %d1, %d1, %d0; mov.u32 %r9, %laneid; mov.u32 %r2, %warpid;
+    mad.lo.u32 %r9, %r2, 100, %r9; {_PUT} ret;"""
     assert run(body, block=(20, 2, 1))[30:34] == [30, 31, 100, 101]
     body = f"mov.u32 %r9, %ctaid.y; mov.u32 %r1, %nctaid.x; mad.lo.u32 %r9, %r9, 10, %r1; {_PUT}"
     assert run(body, grid=(3, 2, 1))[0] == 13
@@ -38,7 +39,8 @@ def test_special_registers() -> None:
 def test_shared_memory_and_barrier() -> None:
     """What is written before a barrier is read after it, by every thread of the block."""
     body = f"""mov.u32 %r1, s; shl.b32 %r2, %r0, 2; add.u32 %r1, %r1, %r2; st.shared.u32 [%r1], %r0;
-    bar.sync 0; xor.b32 %r2, %r2, 28; mov.u32 %r1, s; add.u32 %r1, %r1, %r2; ld.shared.u32 %r9, [%r1]; {_PUT}"""
+    bar.sync 0; xor.b32 %r2, %r2, 28; mov.u32 %r1, s; add.u32 %r1, %r1, %r2;
+    ld.shared.u32 %r9, [%r1]; {_PUT}"""
     before = ".shared .align 4 .b8 s[32];"
     assert run(body, block=(8, 1, 1), before=before)[:8] == [7, 6, 5, 4, 3, 2, 1, 0]
 
@@ -94,7 +96,8 @@ def test_atomics() -> None:
     """They return what was there; ``inc`` and ``dec`` wrap at their bound; floats add."""
     body = """atom.global.add.u32 %r1, [%d0], 5; cvt.u64.u32 %d2, %r1; st.global.u64 [%d0+8], %d2;
     atom.global.inc.u32 %r1, [%d0+16], 3; atom.global.dec.u32 %r1, [%d0+24], 9;
-    red.global.max.s32 [%d0+32], 1;    atom.global.cas.b32 %r1, [%d0+40], 7, 8; atom.global.add.f32 %f0, [%d0+48], 0f3F800000;"""
+    red.global.max.s32 [%d0+32], 1; atom.global.cas.b32 %r1, [%d0+40], 7, 8;
+    atom.global.add.f32 %f0, [%d0+48], 0f3F800000;"""
     found = run(body, [2, 0, 3, 0, 0xFFFFFFFF, 7, 0x3F800000])
     assert found[:7] == [7, 2, 0, 9, 1, 8, 0x40000000]
 
