@@ -148,18 +148,11 @@ SPECIAL = [
     "ld.param.u64 D, [bytes+8]", "ld.param.v2.u32 {R, R}, [bytes+16]",
 ]  # fmt: skip
 
-# Directed rounding beside that of singles.
 ROUNDING = [
     *[f"{name}.{mode}.{kind} {x.upper()}, {', '.join(x * count)}"
       for name, count in (("add", 2), ("sub", 2), ("mul", 2), ("fma", 3), ("div", 2), ("sqrt", 1), ("rcp", 1))
       for mode in ("rz", "rm", "rp") for kind, x in (("f32", "f"), ("f64", "g"))],
 ]  # fmt: skip
-SINGLE_ROUNDING = [
-    f"{name}.{mode}.f32 F, {', '.join('f' * count)}"
-    for name, count in (("add", 2), ("sub", 2), ("fma", 3))
-    for mode in _ROUNDINGS
-]
-
 FLUSH = [
     *_forms("add.ftz.T D, S, S; mul.ftz.T D, S, S; fma.rn.ftz.T D, S, S, S; div.rn.ftz.T D, S, S", "f32"),
     *_forms("min.ftz.T D, S, S; abs.ftz.T D, S; neg.ftz.T D, S; setp.lt.ftz.T P, S, S", "f32"),
@@ -242,6 +235,6 @@ BARRIERS = [
 
 FAMILIES = {
     "integer": INTEGER, "bits": BITS, "predicates": PREDICATES, "float": FLOAT, "conversions": CONVERSIONS,
-    "special": SPECIAL, "single rounding": SINGLE_ROUNDING, "rounding": ROUNDING, "flush": FLUSH,
+    "special": SPECIAL, "rounding": ROUNDING, "flush": FLUSH,
     "carry": CARRY, "integer more": INTEGER_MORE, "half": HALF, "NaN conversions": NAN_CONVERSIONS,
 }  # fmt: skip

@@ -21,7 +21,7 @@ _TABLE = ", ".join(str(i * 0x9E3779B97F4A7C15 % 2**64) for i in range(8))
 
 DEFAULT_FAMILIES = frozenset(
     {
-        "integer", "bits", "predicates", "float", "conversions", "special", "single rounding", "carry",
+        "integer", "bits", "predicates", "float", "conversions", "special", "carry",
         "memory", "control", "barriers",
     }
 )  # fmt: skip
