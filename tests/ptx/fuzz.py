@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing: ``python -m tests.ptx.fuzz [corpus folder] [options of libFuzzer]``.
 
-Needs the ``fuzz`` extra. An input is raw text, or decides how valid PTX is damaged. Anything but a refusal ends
-the run and is kept, as is an input that takes too long or too much memory.
+Needs the ``fuzz`` extra. An input is raw text, or decides how valid PTX is damaged. Anything but a refusal
+ends the run and is kept, as is an input that takes too long or too much memory.
 """
 
 import sys

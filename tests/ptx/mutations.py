@@ -12,43 +12,20 @@ _KERNELS = Path(__file__).parent / "kernels"
 _TOKEN = re.compile(r"[%.$_\w][%.$:\w]*|\s+|.", re.DOTALL)
 # Compiling is bounded by the program's size, and a probe must be short.
 _MAX_COMPILED_STATEMENTS = 150
-_NUMBERS = [
-    "0", "1", "-1", "7", "31", "33", "255", "256", "4096", "65536", "200001", "2147483647", "2147483648",
-    "4294967295", "4294967296", "18446744073709551615", "18446744073709551616", "99999999999999999999999",
-    "0x7fffffffffffffff", "0xFFFFFFFFFFFFFFFFF", "0b1", "08", "0x", "1e999", "1.5", "0f7F800001", "0d7FF0000000000001",
-    "0f3F8", "9" * 400,
-]  # fmt: skip
-_MARKS = [
-    "{",
-    "}",
-    "[",
-    "]",
-    "(",
-    ")",
-    "<",
-    ">",
-    ",",
-    ";",
-    ":",
-    "@",
-    "!",
-    "|",
-    "+",
-    "-",
-    "=",
-    '"',
-    "/*",
-    "*/",
-    "//",
-    "\0",
-]
-_WORDS = [
-    ".reg", ".shared", ".local", ".const", ".global", ".param", ".extern", ".align", ".v2", ".v4", ".entry", ".func",
-    ".branchtargets", ".maxntid", ".reqntid", ".section", ".pred", ".b8", ".u32", ".s64", ".f64", ".f16x2", ".b128",
-    "bra", "ret", "trap", "bar.sync", "bar.red.popc.u32", "call", "brx.idx", "atom.global.add.u32", "ld.param.u64",
-    "ld.shared.v4.f32", "st.local.u8", "cvt.rzi.s32.f64", "mad.wide.u32", "lop3.b32", "shfl.sync.idx.b32", "selp.f32",
-    "mov.b64", "cvta.shared.u64", "div.s64", "membar.gl", "%tid.x", "%nctaid.z", "%laneid", "WARP_SZ", "_",
-]  # fmt: skip
+_BOUNDS = """
+0 1 -1 7 31 33 255 256 4096 65536 200001 2147483647 2147483648 4294967295 4294967296 18446744073709551615
+18446744073709551616 99999999999999999999999 0x7fffffffffffffff 0xFFFFFFFFFFFFFFFFF 0b1 08 0x 1e999 1.5
+0f7F800001 0d7FF0000000000001 0f3F8
+"""
+_VOCABULARY = """
+.reg .shared .local .const .global .param .extern .align .v2 .v4 .entry .func .branchtargets .maxntid .reqntid
+.section .pred .b8 .u32 .s64 .f64 .f16x2 .b128 bra ret trap call bar.sync bar.red.popc.u32 brx.idx
+atom.global.add.u32 ld.param.u64 ld.shared.v4.f32 st.local.u8 cvt.rzi.s32.f64 mad.wide.u32 lop3.b32
+shfl.sync.idx.b32 selp.f32 mov.b64 cvta.shared.u64 div.s64 membar.gl %tid.x %nctaid.z %laneid WARP_SZ _
+"""
+_NUMBERS = [*_BOUNDS.split(), "9" * 400]
+_MARKS = [*"{}[]()<>,;:@!|+-=", '"', "/*", "*/", "//", "\0"]
+_WORDS = _VOCABULARY.split()
 _EXTRA = """.version 8.0
 .target sm_80
 .address_size 64
