@@ -42,19 +42,21 @@ def _parse_arguments(
 
 def _parse_argument(text: str) -> Argument:
     kind, *rest = text.split(":")
+    value: Argument
     try:
         if kind == "buf":
-            return _array(*rest)
-        (number,) = rest
-        dtype = _TYPES[kind]
-        # An array refuses what does not fit, where a NumPy scalar may wrap.
-        value: np.generic = np.array([float(number) if dtype.kind == "f" else int(number, 0)], dtype)[0]
-        return value
+            value = _array(*rest)
+        else:
+            (number,) = rest
+            dtype = _TYPES[kind]
+            # An array refuses what does not fit, where a NumPy scalar may wrap.
+            value = np.array([float(number) if dtype.kind == "f" else int(number, 0)], dtype)[0]
     except (ValueError, TypeError, KeyError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is neither TYPE:NUMBER nor buf:TYPE:COUNT[:{'|'.join(_CONTENTS)}]; "
             f"the types are {' '.join(_TYPES)}"
         ) from None
+    return value
 
 
 def _parse_extent(ctx: click.Context, param: click.Parameter, text: str) -> tuple[int, int, int]:
