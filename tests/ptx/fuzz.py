@@ -11,7 +11,7 @@ import atheris
 with atheris.instrument_imports(include=["logv.ptx"]):
     from tests.ptx.mutations import damaged, probe
 
-_LIMITS = ["-timeout=20", "-rss_limit_mb=2048", "-max_len=4096", "-len_control=0"]
+_LIMITS = ["-timeout=120", "-rss_limit_mb=2048", "-max_len=4096", "-len_control=0"]
 
 
 def check(data: bytes) -> None:
