@@ -27,15 +27,6 @@ class Place:
         self.va = va
         self.base = base
 
-    def halves(self) -> tuple["Place", "Place"]:
-        """Return the lower and the upper half."""
-        middle = self.bytes.size // 2
-        view = memoryview(self.bytes)
-        return (
-            Place(view[:middle], self.va, self.base),
-            Place(view[middle:], self.va + middle, self.base),
-        )
-
 
 @contextmanager
 def aperture(size: int) -> Iterator[Place]:
@@ -48,10 +39,12 @@ def aperture(size: int) -> Iterator[Place]:
     va = session.vspace_map(vspace, memory.handle)
     # Only the engine needs to know where an aperture lies: there is no public way to ask.
     base = gpu.aperture(session._vspaces.get(vspace).id)
-    yield Place(session.mem_map(memory.handle), va, base)
-    session.close()
-    host.close()
-    gpu.close()
+    try:
+        yield Place(session.mem_map(memory.handle), va, base)
+    finally:
+        session.close()
+        host.close()
+        gpu.close()
 
 
 class Job:
