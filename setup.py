@@ -65,6 +65,7 @@ extensions = [
         "logv._fastpath",
         "logv.gpu._channel",
         "logv.gpu._copy_engine",
+        "logv.gpu._compute_threads",
         "logv.gpu._compute_engine",
         "logv.gpu._pbdma",
         "logv.gpu._scheduler",

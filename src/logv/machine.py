@@ -112,20 +112,25 @@ class Machine:
         GPU memory: bytes, or text such as ``"512MiB"``.
     system_memory : int or str, optional
         System memory that the GPU may reach; as much as `vram` if left out.
+    compute_threads : int
+        Host threads that run the blocks of one launch, 1 to 64: a launch that lasts takes less time where
+        CPUs are idle. A kernel that faults may then have run blocks behind the one that did.
 
     Raises
     ------
     InvalidValueError
-        A size is impossible.
+        A size, or the number of threads, is impossible.
     OutOfMemoryError
         The host has no such memory.
     """
 
-    def __init__(self, vram: Size = "512MiB", system_memory: Size | None = None) -> None:
+    def __init__(
+        self, vram: Size = "512MiB", system_memory: Size | None = None, *, compute_threads: int = 1
+    ) -> None:
         vram_size = parse_size(vram, "vram")
         system_size = vram_size if system_memory is None else parse_size(system_memory, "system_memory")
         with ExitStack() as stack:
-            gpu = Gpu()
+            gpu = Gpu(compute_threads=compute_threads)
             stack.callback(gpu.close)
             self._host = HostDriver(gpu, vram_size, system_size)
             stack.callback(self._host.close)
