@@ -102,6 +102,13 @@ def test_machines_with_impossible_sizes() -> None:
             logv.Machine(**sizes)
 
 
+@pytest.mark.parametrize("choice", [None, 5, b"kernels"], ids=["None", "number", "bytes"])
+def test_impossible_disk_caches(choice: Any) -> None:
+    """A directory, True or False; anything else is refused."""
+    with pytest.raises(ValueError, match="disk_cache"):
+        logv.Machine(vram="64MiB", disk_cache=choice)
+
+
 def test_vms_have_names_and_quotas() -> None:
     """Names are unique, memory is reserved, and both come back."""
     with logv.Machine(vram="64MiB") as machine:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         BusyError,
         ChannelError,
         ClosedError,
+        CompileError,
         ExhaustedError,
         GpuFaultError,
         InvalidHandleError,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
     from logv.machine import Machine, VirtualMachine
     from logv.runtime import (
+        ArrayView,
         Buffer,
         Device,
         Event,
@@ -32,17 +34,21 @@ if TYPE_CHECKING:
         LaunchConfig,
         ObjectCode,
         Program,
+        ProgramOptions,
         Stream,
         launch,
     )
+    from logv.runtime.python_kernel import PythonKernel, kernel
 
 __all__ = [
     "AbortedError",
     "AccessDeniedError",
+    "ArrayView",
     "Buffer",
     "BusyError",
     "ChannelError",
     "ClosedError",
+    "CompileError",
     "Connection",
     "Device",
     "Event",
@@ -59,13 +65,16 @@ __all__ = [
     "ObjectCode",
     "OutOfMemoryError",
     "Program",
+    "ProgramOptions",
     "PtxError",
+    "PythonKernel",
     "QuotaExceededError",
     "Stream",
     "VirtualMachine",
     "WaitTimeoutError",
     "__version__",
     "connect",
+    "kernel",
     "launch",
 ]
 
@@ -73,6 +82,7 @@ _HOMES = {
     "connection": ("Connection", "connect"),
     "machine": ("Machine", "VirtualMachine"),
     "runtime": (
+        "ArrayView",
         "Buffer",
         "Device",
         "Event",
@@ -81,9 +91,11 @@ _HOMES = {
         "LaunchConfig",
         "ObjectCode",
         "Program",
+        "ProgramOptions",
         "Stream",
         "launch",
     ),
+    "runtime.python_kernel": ("PythonKernel", "kernel"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -142,6 +142,8 @@ class PtxError(LogvError):
         1-based line in the PTX text; 0 where no line can be named.
     instruction : str
         The statement as written; empty where there is none.
+    reason : str
+        What is wrong with it.
     """
 
     status = Status.INVALID_VALUE
@@ -152,6 +154,23 @@ class PtxError(LogvError):
         super().__init__(f"{where}{message}{what}")
         self.line = line
         self.instruction = instruction
+        self.reason = message
+
+
+class CompileError(LogvError):
+    """CUDA C++ or a Python function that does not compile to PTX.
+
+    Attributes
+    ----------
+    log : str
+        What the compiler said.
+    """
+
+    status = Status.INVALID_VALUE
+
+    def __init__(self, message: str, *, log: str) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 _BY_STATUS: dict[Status, type[LogvError]] = {

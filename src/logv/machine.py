@@ -2,11 +2,13 @@
 
 import re
 from contextlib import ExitStack
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from logv.errors import ClosedError, InvalidValueError
-from logv.gpu import Gpu
+from logv.gpu import DiskCache, Gpu
 from logv.gpu.port import PortCounters
 from logv.guest import GuestDriver
 from logv.host import HostDriver
@@ -41,6 +43,14 @@ def parse_size(size: Size, what: str = "size") -> int:
     if number <= 0:
         raise InvalidValueError(f"{what} must be greater than 0, not {number}")
     return number
+
+
+def _disk_cache(choice: bool | str | PathLike[str]) -> DiskCache | None:
+    if isinstance(choice, bool):
+        return DiskCache.of_user() if choice else None
+    if not isinstance(choice, str | PathLike):
+        raise InvalidValueError(f"disk_cache must be a directory, True or False, not {type(choice).__name__}")
+    return DiskCache(Path(choice).absolute())
 
 
 class VirtualMachine:
@@ -115,6 +125,9 @@ class Machine:
     compute_threads : int
         Host threads that run the blocks of one launch, 1 to 64: a launch that lasts takes less time where
         CPUs are idle. A kernel that faults may then have run blocks behind the one that did.
+    disk_cache : bool or path
+        Where compiled kernels are kept, so that the next process need not compile them: a directory that is
+        this user's alone (made if it is missing), True for the user's cache directory, or False for nowhere.
 
     Raises
     ------
@@ -125,12 +138,17 @@ class Machine:
     """
 
     def __init__(
-        self, vram: Size = "512MiB", system_memory: Size | None = None, *, compute_threads: int = 1
+        self,
+        vram: Size = "512MiB",
+        system_memory: Size | None = None,
+        *,
+        compute_threads: int = 1,
+        disk_cache: bool | str | PathLike[str] = True,
     ) -> None:
         vram_size = parse_size(vram, "vram")
         system_size = vram_size if system_memory is None else parse_size(system_memory, "system_memory")
         with ExitStack() as stack:
-            gpu = Gpu(compute_threads=compute_threads)
+            gpu = Gpu(compute_threads=compute_threads, disk_cache=_disk_cache(disk_cache))
             stack.callback(gpu.close)
             self._host = HostDriver(gpu, vram_size, system_size)
             stack.callback(self._host.close)

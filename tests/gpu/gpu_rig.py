@@ -5,6 +5,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from logv.gpu import Gpu, Port, Window
 from logv.hw import clc7b5, clc7c0, clc7c0qmd, clc56f, dev_mmu, dev_ram
@@ -180,7 +181,7 @@ class Channel:
 class Rig:
     """One GPU, one port, two windows; spaces and channels on request."""
 
-    def __init__(self, **options: float) -> None:
+    def __init__(self, **options: Any) -> None:
         self.gpu = Gpu(**options)
         self.tables = [self.gpu.add_window(Domain.VRAM, _TABLES_BYTES) for _ in range(3)]
         self.vram = self.gpu.add_window(Domain.VRAM, _VRAM_BYTES)
@@ -211,7 +212,7 @@ class Rig:
 
 
 @contextmanager
-def rig(**options: float) -> Iterator[Rig]:
+def rig(**options: Any) -> Iterator[Rig]:
     """Make a rig and close its GPU afterwards."""
     made = Rig(**options)
     try:

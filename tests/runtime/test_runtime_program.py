@@ -52,9 +52,16 @@ def test_ptx_errors_name_line_and_instruction() -> None:
     assert "frobnicate" in caught.value.instruction
 
 
-@pytest.mark.parametrize("code_type", ["c++", "cubin", "", None])
+def test_text_that_the_gpu_would_refuse() -> None:
+    """Letters beyond ASCII, also in comments, are found here and not at the launch."""
+    with pytest.raises(PtxError, match="not ASCII") as caught:
+        Program(PTX + "// a naïve kernel\n").compile()
+    assert caught.value.line == PTX.count("\n") + 1
+
+
+@pytest.mark.parametrize("code_type", ["cubin", "nvvm", "", None])
 def test_other_kinds_of_code(code_type: str) -> None:
-    """The error says what is supported, and how to get there."""
+    """The error says what is supported."""
     with pytest.raises(NotSupportedError, match="'ptx'"):
         Program("", code_type=code_type)
 

@@ -6,6 +6,7 @@ import click
 
 from logv.cli.compare import compare
 from logv.cli.info import info, workloads
+from logv.cli.ptx import ptx
 from logv.cli.run import run
 from logv.cli.serve import serve
 from logv.errors import LogvError
@@ -34,10 +35,11 @@ def main() -> None:
     What does virtualization cost?     logv compare
     Which applications are compared?   logv workloads
     What GPU is this?                  logv info
+    Will this kernel run on it?        logv ptx saxpy.ptx
     Share it among processes           logv serve --socket-dir DIR --vm dash:128MiB
     Run a program in a VM              logv run --vm DIR/dash.sock -- python app.py
     """  # noqa: D301  (click wants the backspace itself)
 
 
-for _command in (compare, workloads, info, serve, run):
+for _command in (compare, workloads, info, serve, run, ptx):
     main.add_command(_command)

@@ -13,7 +13,7 @@ from logv.daemon.config import DaemonConfig, VmConfig
 from logv.daemon.sockets import SocketDirectory, peer_of
 from logv.daemon.vm_server import VmServer
 from logv.errors import LogvError
-from logv.gpu import Gpu
+from logv.gpu import DiskCache, Gpu
 from logv.host import HostDriver
 from logv.hypervisor import Hypervisor
 
@@ -46,7 +46,7 @@ class Daemon:
         with ExitStack() as stack:
             directory = SocketDirectory(config.socket_dir)
             stack.callback(directory.close)
-            gpu = Gpu()
+            gpu = Gpu(disk_cache=DiskCache.of_user())
             stack.callback(gpu.close)
             host = HostDriver(gpu, vram, sum(vm.system_memory for vm in config.vms))
             stack.callback(host.close)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from logv.errors import InvalidValueError, PtxError
 from logv.gpu._engine import Engine
+from logv.gpu.disk_cache import DiskCache
 from logv.gpu.kernel_cache import KernelCache
 from logv.gpu.port import Port
 from logv.gpu.window import WINDOW_ALIGNMENT, Window
@@ -41,14 +42,22 @@ class Gpu:
         Seconds a channel may run while others wait.
     compute_threads : int
         Host threads that run the blocks of one launch, 1 to ``MAX_COMPUTE_THREADS``.
+    disk_cache : DiskCache, optional
+        Where compiled kernels are kept for the next process.
     """
 
     def __init__(
-        self, *, watchdog_s: float = 5.0, timeslice_s: float = 0.001, compute_threads: int = 1
+        self,
+        *,
+        watchdog_s: float = 5.0,
+        timeslice_s: float = 0.001,
+        compute_threads: int = 1,
+        disk_cache: DiskCache | None = None,
     ) -> None:
         if watchdog_s <= 0 or timeslice_s <= 0:
             raise InvalidValueError("watchdog_s and timeslice_s must be greater than 0")
         threads = _thread_count(compute_threads)
+        self._disk_cache = disk_cache
         self._engine = Engine(int(watchdog_s * 1e9), int(timeslice_s * 1e9), threads)
         self._windows: dict[Domain, list[Window]] = {domain: [] for domain in Domain}
         self._ports: list[Port] = []
@@ -172,7 +181,7 @@ class Gpu:
         while (request := self._engine.next_request()) is not None:
             asked, target, address, block, text = request
             try:
-                kernel = _KERNELS.get(text, block)
+                kernel = _KERNELS.get(text, block, self._disk_cache)
             except PtxError as error:
                 self._engine.refuse_program(asked, str(error).encode())
             except Exception as error:
@@ -189,6 +198,6 @@ class Gpu:
                     kernel.address,
                     kernel.shared_bytes,
                     kernel.scratch_bytes,
-                    kernel.entry.parameter_bytes,
+                    kernel.parameter_bytes,
                     kernel.name.encode(),
                 )

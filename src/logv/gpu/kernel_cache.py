@@ -1,11 +1,13 @@
-"""Compiled kernels of this process, by what they were compiled from."""
+"""Compiled kernels by what they were compiled from: of this process, and behind that, on disk."""
 
 import hashlib
+import struct
 import threading
 from collections import OrderedDict
 
 from logv import ptx
 from logv.errors import PtxError
+from logv.gpu.disk_cache import DiskCache
 
 _ENTRY_MARK = b"//.entry "
 
@@ -26,12 +28,18 @@ class KernelCache:
     def __init__(self, size: int = 512) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._kernels: OrderedDict[tuple[bytes, Block], ptx.CompiledKernel] = OrderedDict()
+        self._kernels: OrderedDict[tuple[bytes, Block], ptx.Executable] = OrderedDict()
 
-    def get(self, text: bytes | None, block: Block) -> ptx.CompiledKernel:
+    def get(self, text: bytes | None, block: Block, disk: DiskCache | None = None) -> ptx.Executable:
         """Return the kernel of a program for blocks of these dimensions, compiled if need be.
 
-        `text` is None where the GPU found no program at the address that it was given.
+        Parameters
+        ----------
+        text : bytes or None
+            None where the GPU found no program at the address that it was given.
+        block : tuple of int
+        disk : DiskCache, optional
+            Asked before the kernel is compiled, and given what was compiled.
 
         Raises
         ------
@@ -44,13 +52,28 @@ class KernelCache:
         with self._lock:
             kernel = self._kernels.pop(key, None)
         if kernel is None:
-            module = ptx.parse(text)
-            kernel = ptx.compile_entry(module, _entry_name(text, module), block=block)
+            kernel = _compile(text, block) if disk is None else _load(text, block, disk)
         with self._lock:
             self._kernels[key] = kernel
             while len(self._kernels) > self._size:
                 self._kernels.popitem(last=False)
         return kernel
+
+
+def _load(text: bytes, block: Block, disk: DiskCache) -> ptx.Executable:
+    """Return the kernel from disk, or compile it and store it there."""
+    key = hashlib.sha256(ptx.identity() + struct.pack("<3Q", *block) + text).digest()
+    record = disk.get(key)
+    if record is not None:
+        return ptx.Executable.load(record)
+    kernel = _compile(text, block)
+    disk.put(key, kernel.save())
+    return kernel
+
+
+def _compile(text: bytes, block: Block) -> ptx.Executable:
+    module = ptx.parse(text)
+    return ptx.Executable.of(ptx.compile_entry(module, _entry_name(text, module), block=block))
 
 
 def _entry_name(text: bytes, module: ptx.Module) -> str:

@@ -11,7 +11,7 @@ copy.
 from dataclasses import dataclass
 
 from logv.ptx._ir import IMPURE, Value
-from logv.ptx._regions import PER_THREAD, Region, RegionBuilder
+from logv.ptx._regions import PER_THREAD, Bound, Region, RegionBuilder
 from logv.ptx._settle import settle_branches
 from logv.ptx._types import VALUE_BITS
 
@@ -31,6 +31,20 @@ class _Affine:
     base: Value
     slope: tuple[int, int, int]
     positional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Distance:
+    """The comparison ``value + slope . thread <= limit`` (``>=`` if not `most`), in 64 bits."""
+
+    value: Value
+    slope: tuple[int, int, int]
+    most: bool
+    limit: int
+
+    def inverted(self) -> "_Distance":
+        """Return the opposite comparison."""
+        return _Distance(self.value, self.slope, not self.most, self.limit + (1 if self.most else -1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +78,9 @@ class Converger:
             self._scalars[value] = any(self._scalars.get(arg, False) for arg in value.args)
         # Comparisons that the whole block answers alike, with scalars that say "all" and "none".
         self.decided: dict[Value, tuple[Value, Value]] = {}
+        self._distances: dict[Value, _Distance] = {}
+        # Those of them that no interior block answers alike: ``thread < half``.
+        self._optional: set[Value] = set()
         self._checked: set[tuple[Value, tuple[int, int, int], bool]] = set()
         self._bases: dict[tuple[object, ...], Value] = {}
         self._x_slopes: dict[Value, int] = {}
@@ -77,15 +94,18 @@ class Converger:
             for value in block.ops:
                 ops += self._rewrite(value)
             block.ops = ops
-        settled, ending = settle_branches(self._region, self.decided)
+        settled, ending, idle = settle_branches(self._region, self.decided, self._optional)
         for value in ending:
             holds, fails = self.decided[value]
             self._region.exits.append(fails if settled[value] else holds)
         for value, (holds, fails) in self.decided.items():
             if value in settled:
-                self._check(holds if settled[value] else fails)
+                distance = self._distances[value]
+                if not settled[value]:
+                    distance = distance.inverted()
+                self._demand(holds if settled[value] else fails, distance, idle=value in idle)
                 _become(value, _constant("i1", int(settled[value])))
-            else:
+            elif value not in self._optional:
                 self._check(self._scalar("or", "i1", [holds, fails]))
                 _become(value, holds)
 
@@ -148,6 +168,22 @@ class Converger:
         if value not in self._region.checks:
             self._region.checks.append(value)
 
+    def _demand(self, check: Value, distance: "_Distance", *, idle: bool) -> None:
+        """Demand a comparison of every thread, as a bound on one axis where it is one."""
+        axes = [place for place, slope in enumerate(distance.slope) if slope]
+        if len(axes) != 1 or abs(distance.slope[axes[0]]) != 1:
+            self._check(check)
+            return
+        # distance + t (or - t) is at most, or at least, the limit.
+        upper = distance.most == (distance.slope[axes[0]] > 0)
+        limit = _constant("i64", distance.limit)
+        order = [limit, distance.value] if distance.slope[axes[0]] > 0 else [distance.value, limit]
+        end = self._scalar("sub", "i64", order)
+        if upper:
+            end = self._scalar("add", "i64", [end, _constant("i64", 1)])
+        lower, upper_end = (None, end) if upper else (end, None)
+        self._region.bounds.append(Bound(check, _AXES[axes[0]], lower, upper_end, idle))
+
     def _exact(self, form: _Affine, signed: bool) -> None:
         """Check that a 32-bit form does not wrap for any thread."""
         low, high = self._ends(form.slope)
@@ -183,7 +219,7 @@ class Converger:
         if value.args[0].type != "i32":
             return
         left, right = (self._form(arg) for arg in value.args)
-        if left is None or right is None or not (left.positional or right.positional):
+        if left is None or right is None:
             return
         x, y, z = (a - b for a, b in zip(left.slope, right.slope, strict=True))
         predicate = str(value.attr)
@@ -207,6 +243,10 @@ class Converger:
             for name, bound in (always, never)
         )
         self.decided[value] = (holds, fails)
+        limit = int(not equal) if swapped else -int(not equal)
+        self._distances[value] = _Distance(distance, (x, y, z), not swapped, limit)
+        if not (left.positional or right.positional):
+            self._optional.add(value)
 
     def _clamp(self, value: Value) -> None:
         if value.type != "i32":
@@ -220,8 +260,9 @@ class Converger:
         self._exact(linear, signed=True)
         distance = self._scalar("sub", "i64", [self._wide(linear, True), self._wide(bound, True)])
         low, high = self._ends(linear.slope)
-        check = ("sle", -high) if value.op == "smin" else ("sge", -low)
-        self._check(self._scalar("icmp", "i1", [distance, _constant("i64", check[1])], check[0]))
+        name, end = ("sle", -high) if value.op == "smin" else ("sge", -low)
+        check = self._scalar("icmp", "i1", [distance, _constant("i64", end)], name)
+        self._demand(check, _Distance(distance, linear.slope, value.op == "smin", 0), idle=False)
         self._forms[value] = linear
         _become(value, value.args[0] if linear is left else value.args[1])
 

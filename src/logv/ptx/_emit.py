@@ -6,11 +6,13 @@ constants.
 
 from dataclasses import dataclass
 
+from logv.hw.software_gpu import APERTURE_VA_BITS
 from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
-from logv.ptx._regions import RegionBuilder
+from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches
+from logv.ptx._regions import Region, RegionBuilder
 from logv.ptx._scratch import ScratchLayout
-from logv.ptx._threads import ThreadLoop
+from logv.ptx._threads import Box, ThreadLoop
 from logv.ptx._writer import Writer
 from logv.ptx.module import Entry
 
@@ -88,9 +90,7 @@ class Emitter:
             *self._scheduler_reset(),
             "  br label %r0",
             *body,
-            "block_next:",
-            "  %block_after = add i64 %block, 1",
-            "  br label %block_head",
+            *_BLOCK_NEXT,
             "done:",
             "  ret i32 0",
             "trapped:",
@@ -156,23 +156,29 @@ class Emitter:
         index = plan.region.index
         writer.label(f"r{index}")
         self._commit(plan)
+        done: Box = {}
         if plan.fast is not None:
-            self._scalars(plan.fast)
+            self._scalars(plan.fast.region.scalar_ops)
             if plan.fast.region.exits:
                 over = "false"
                 for condition in plan.fast.region.exits:
                     over = writer.let(f"or i1 {over}, {writer.name(condition)}")
                 writer.put(f"br i1 {over}, label %block_next, label %c{index}")
                 writer.label(f"c{index}")
-            allowed = "true"
-            for check in plan.fast.region.checks:
-                allowed = writer.let(f"and i1 {allowed}, {writer.name(check)}")
-            writer.put(f"br i1 {allowed}, label %f{index}, label %s{index}")
+            allowed = self._all(plan.fast.region.checks)
+            every = self._all([bound.check for bound in plan.fast.region.bounds], allowed)
+            partial = self._runs_in_part(plan)
+            writer.put(f"br i1 {every}, label %f{index}, label %{'q' if partial else 's'}{index}")
             writer.label(f"f{index}")
+            self._prefetch(plan.fast.region)
             self._variant(plan.fast, f"f{index}")
+            if partial:
+                done = self._part(plan, plan.fast, allowed)
+            else:
+                writer.label(f"s{index}")
         else:
             writer.put(f"br label %s{index}")
-        writer.label(f"s{index}")
+            writer.label(f"s{index}")
         if plan.scheduled:
             self._note_all(index)
             writer.put(f"br label %g{index}_in")
@@ -180,8 +186,71 @@ class Emitter:
             self._commit(plan)
             writer.put(f"br label %g{index}_in")
             writer.label(f"g{index}_in")
-        self._scalars(plan)
-        self._variant(plan, f"g{index}")
+        self._scalars(plan.region.scalar_ops)
+        self._variant(plan, f"g{index}", done)
+
+    def _all(self, conditions: list[Value], name: str = "true") -> str:
+        for condition in dict.fromkeys(conditions):
+            name = self._writer.let(f"and i1 {name}, {self._writer.name(condition)}")
+        return name
+
+    @staticmethod
+    def _runs_in_part(plan: RegionPlan) -> bool:
+        """Whether the specialised copy can run for some threads of a block, and the general one for the rest.
+
+        Where those go elsewhere in the end, each thread has to note its way.
+        """
+        assert plan.fast is not None
+        region = plan.fast.region
+        if not plan.scheduled:
+            return bool(region.bounds)
+        return all(bound.idle for bound in region.bounds) and not any(region.leaves.values())
+
+    def _part(self, plan: RegionPlan, fast: RegionPlan, allowed: str) -> Box:
+        """Run the specialised copy for the threads within its bounds; return those that are done then."""
+        writer, index = self._writer, plan.region.index
+        writer.label(f"q{index}")
+        writer.put(f"br i1 {allowed}, label %b{index}, label %s{index}")
+        writer.label(f"b{index}")
+        writer.declarations.use("llvm.smax.i64", "i64", "i64, i64")
+        writer.declarations.use("llvm.smin.i64", "i64", "i64, i64")
+        box: dict[str, tuple[str, str]] = {}
+        filled = "true"
+        for axis, extent in zip("xyz", self._block, strict=True):
+            low, high = "0", str(extent)
+            for bound in fast.region.bounds:
+                if bound.axis == axis and bound.lower is not None:
+                    low = writer.let(f"call i64 @llvm.smax.i64(i64 {low}, i64 {writer.name(bound.lower)})")
+                elif bound.axis == axis and bound.upper is not None:
+                    high = writer.let(f"call i64 @llvm.smin.i64(i64 {high}, i64 {writer.name(bound.upper)})")
+            if (low, high) != ("0", str(extent)):
+                # Neither wraps when it is cut to 32 bits.
+                low = writer.let(f"call i64 @llvm.smin.i64(i64 {low}, i64 {extent})")
+                high = writer.let(f"call i64 @llvm.smax.i64(i64 {high}, i64 0)")
+                more = writer.let(f"icmp slt i64 {low}, {high}")
+                filled = writer.let(f"and i1 {filled}, {more}")
+                box[axis] = (writer.let(f"trunc i64 {low} to i32"), writer.let(f"trunc i64 {high} to i32"))
+        after = f"q{index}_end"
+        writer.put(f"br i1 {filled}, label %b{index}_in, label %{after}")
+        writer.label(f"b{index}_in")
+        writer.forget(fast.region.blocks)
+        loop = ThreadLoop(writer, self._layout, self._block, fast, f"b{index}", self._mask_type, box=box)
+        self._metadata += loop.emit(len(self._metadata))
+        writer.put(f"br label %{after}")
+        writer.label(after)
+        if all(bound.idle for bound in fast.region.bounds):
+            writer.put(f"br label %f{index}_s{fast.region.blocks[0].index}")
+            writer.label(f"s{index}")
+            return {}
+        writer.put(f"br label %s{index}")
+        writer.label(f"s{index}")
+        return {
+            axis: (
+                writer.let(f"phi i32 [ 0, %q{index} ], [ {low}, %{after} ]"),
+                writer.let(f"phi i32 [ 0, %q{index} ], [ {high}, %{after} ]"),
+            )
+            for axis, (low, high) in box.items()
+        }
 
     def _commit(self, plan: RegionPlan) -> None:
         """Let counters take the values that the regions before have prepared."""
@@ -205,18 +274,38 @@ class Emitter:
         )
         writer.put(f"store <{threads} x i16> {every}, ptr {base}, align 64")
 
-    def _scalars(self, plan: RegionPlan) -> None:
+    def _prefetch(self, region: Region) -> None:
         writer = self._writer
-        for value in plan.region.scalar_ops:
+        written = len(region.scalar_ops)
+        found = plan_prefetches(region, self._block, self._builder.classes.block_level, writer.ranges)
+        self._scalars(region.scalar_ops[written:])
+        for prefetch in found:
+            place = f"{prefetch.constant}"
+            for term, factor in prefetch.base:
+                scaled = writer.let(f"mul i64 {writer.name(term)}, {factor}")
+                place = writer.let(f"add i64 {place}, {scaled}")
+            # A hint: the mask only keeps the address in the aperture, as the access itself will be.
+            place = writer.let(f"and i64 {place}, {(1 << APERTURE_VA_BITS) - 1}")
+            first = writer.let(f"getelementptr i8, ptr %global, i64 {place}")
+            writer.declarations.use("llvm.prefetch.p0", "void", "ptr, i32, i32, i32")
+            for line in range(prefetch.lines):
+                address = writer.let(f"getelementptr i8, ptr {first}, i64 {line * CACHE_LINE_BYTES}")
+                writer.put(
+                    f"call void @llvm.prefetch.p0(ptr {address}, i32 {int(prefetch.write)}, i32 3, i32 1)"
+                )
+
+    def _scalars(self, values: list[Value]) -> None:
+        writer = self._writer
+        for value in values:
             if value.op == "slot":
                 assert isinstance(value.attr, Value)
                 writer.put(f"{writer.name(value)} = load {value.type}, ptr {self._slots[value.attr]}")
             else:
                 writer.pure(value)
 
-    def _variant(self, plan: RegionPlan, prefix: str) -> None:
+    def _variant(self, plan: RegionPlan, prefix: str, done: Box | None = None) -> None:
         writer = self._writer
-        loop = ThreadLoop(writer, self._layout, self._block, plan, prefix, self._mask_type)
+        loop = ThreadLoop(writer, self._layout, self._block, plan, prefix, self._mask_type, done=done or {})
         self._metadata += loop.emit(len(self._metadata))
         if plan.steps:
             writer.put(f"br label %{prefix}_s{plan.region.blocks[0].index}")
@@ -292,18 +381,37 @@ class Emitter:
         writer.put("br label %dispatch")
 
 
+# Divided once for each call and counted from there: four divisions cost as much as a block of a short kernel.
 _BLOCK_LOOP = [
+    "  %plane = udiv i64 %begin, %grid_x_w",
+    "  %first_x_w = urem i64 %begin, %grid_x_w",
+    "  %first_y_w = urem i64 %plane, %grid_y_w",
+    "  %first_z_w = udiv i64 %plane, %grid_y_w",
+    *(f"  %first_{axis} = trunc i64 %first_{axis}_w to i32" for axis in "xyz"),
     "  br label %block_head",
     "block_head:",
     "  %block = phi i64 [ %begin, %entry ], [ %block_after, %block_next ]",
+    *(
+        f"  %ctaid_{axis} = phi i32 [ %first_{axis}, %entry ], [ %after_{axis}, %block_next ]"
+        for axis in "xyz"
+    ),
     "  %block_more = icmp ult i64 %block, %end",
     "  br i1 %block_more, label %block_body, label %done",
     "block_body:",
-    "  %plane = udiv i64 %block, %grid_x_w",
-    "  %ctaid_x_w = urem i64 %block, %grid_x_w",
-    "  %ctaid_y_w = urem i64 %plane, %grid_y_w",
-    "  %ctaid_z_w = udiv i64 %plane, %grid_y_w",
-    *(f"  %ctaid_{axis} = trunc i64 %ctaid_{axis}_w to i32" for axis in "xyz"),
+]
+_BLOCK_NEXT = [
+    "block_next:",
+    "  %block_after = add i64 %block, 1",
+    "  %next_x = add i32 %ctaid_x, 1",
+    "  %over_x = icmp eq i32 %next_x, %grid_x_n",
+    "  %after_x = select i1 %over_x, i32 0, i32 %next_x",
+    "  %carry_y = zext i1 %over_x to i32",
+    "  %next_y = add i32 %ctaid_y, %carry_y",
+    "  %over_y = icmp eq i32 %next_y, %grid_y_n",
+    "  %after_y = select i1 %over_y, i32 0, i32 %next_y",
+    "  %carry_z = zext i1 %over_y to i32",
+    "  %after_z = add i32 %ctaid_z, %carry_z",
+    "  br label %block_head",
 ]
 
 

@@ -80,7 +80,7 @@ class Plan:
         """Plan a copy for converged blocks; None where it would be no better than the general one."""
         copy = builder.copy(region)
         Converger(builder, copy, block).apply()
-        if not copy.checks and not scheduled:
+        if not copy.checks and not copy.bounds and not scheduled:
             return None
         hoist(copy, self._block_level)
         walk = _Walk(copy, self._block_level)

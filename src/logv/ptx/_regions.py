@@ -19,6 +19,28 @@ MAX_REGIONS = 512
 PER_THREAD = frozenset({"reload", "spill", "update", "pend"})
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a copy demands of each thread by its number on one axis.
+
+    Attributes
+    ----------
+    check : Value
+        Scalar condition: all threads of the block meet the demand.
+    axis : str
+    lower, upper : Value or None
+        The threads from `lower` to before `upper` meet it (i64 scalars).
+    idle : bool
+        The others have nothing to do in the region: they end, or go on to where all go.
+    """
+
+    check: Value
+    axis: str
+    lower: Value | None
+    upper: Value | None
+    idle: bool
+
+
 @dataclass(eq=False, slots=True)
 class Region:
     """One region.
@@ -39,6 +61,8 @@ class Region:
         Next region; None ends the thread.
     checks : list of Value
         Scalar conditions under which this copy may run (see :mod:`logv.ptx._converge`).
+    bounds : list of Bound
+        The threads that it may run for.
     exits : list of Value
         Scalar conditions under which all threads of a block leave at once, having done nothing.
     """
@@ -50,6 +74,7 @@ class Region:
     blocks: list[Block] = field(default_factory=list)
     leaves: "dict[Block, Region | None]" = field(default_factory=dict)
     checks: list[Value] = field(default_factory=list)
+    bounds: list[Bound] = field(default_factory=list)
     exits: list[Value] = field(default_factory=list)
 
 

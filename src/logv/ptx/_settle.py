@@ -14,8 +14,17 @@ from logv.ptx._regions import Region
 _MAX_LEAVES = 16
 
 
-def settle_branches(region: Region, decided: Collection[Value]) -> tuple[dict[Value, bool], list[Value]]:
+def settle_branches(
+    region: Region, decided: Collection[Value], optional: Collection[Value]
+) -> tuple[dict[Value, bool], list[Value], list[Value]]:
     """Choose the working side of every guard that hangs on decided comparisons, and drop the other.
+
+    Parameters
+    ----------
+    region : Region
+    decided : collection of Value
+    optional : collection of Value
+        Those that are settled only where the threads of the other side have nothing to do in the region.
 
     Returns
     -------
@@ -23,9 +32,13 @@ def settle_branches(region: Region, decided: Collection[Value]) -> tuple[dict[Va
         The comparisons that are now taken as true or false.
     ending : list of Value
         Those of them that end a thread before it has done anything, if they are the other way.
+    idle : list of Value
+        Those with which a thread does nothing in this region, if they are the other way: it ends, or goes
+        on to where the others go.
     """
     settled: dict[Value, bool] = {}
     ending: list[Value] = []
+    idle: list[Value] = []
     untouched = _untouched(region)
     graph = Graph(region.blocks)
     changed = False
@@ -38,15 +51,21 @@ def settle_branches(region: Region, decided: Collection[Value]) -> tuple[dict[Va
         wanted = _demand(block.condition, side == 0, decided)
         if wanted is None or any(settled.get(value, truth) is not truth for value, truth in wanted.items()):
             continue
+        other = block.successors[1 - side]
+        nothing = block in untouched and _does_nothing(region, other)
+        if not nothing and any(value in optional for value in wanted):
+            continue
         settled.update(wanted)
-        if block in untouched and _is_idle(region, block.successors[1 - side]):
-            ending += wanted
+        if nothing:
+            idle += wanted
+            if _is_idle(region, other):
+                ending += wanted
         block.terminator, block.condition = "jump", None
         block.successors = [block.successors[side]]
         changed = True
     if changed:
         _drop_unreachable(region)
-    return settled, ending
+    return settled, ending, idle
 
 
 def _untouched(region: Region) -> set[Block]:
@@ -77,6 +96,17 @@ def _is_idle(region: Region, block: Block) -> bool:
     while block.terminator == "jump" and not block.ops and not block.phis:
         block = block.successors[0]
     return block.terminator == "leave" and region.leaves[block] is None and not block.ops
+
+
+def _does_nothing(region: Region, block: Block) -> bool:
+    """Whether the thread leaves without any effect of its own; counters are the whole block's."""
+    while not any(value.op in EFFECTS - {"update", "pend"} for value in block.ops):
+        if block.terminator == "leave":
+            return True
+        if block.terminator != "jump":
+            return False
+        block = block.successors[0]
+    return False
 
 
 def _demand(condition: Value, truth: bool, decided: Collection[Value]) -> dict[Value, bool] | None:

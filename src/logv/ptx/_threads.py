@@ -4,6 +4,9 @@ Accesses carry an access group that the loop over x declares free of dependences
 because threads between two barriers are; atomics and volatile accesses stay outside of that.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from logv.hw.software_gpu import APERTURE_VA_BITS
 from logv.ptx._address import Split, split_address
 from logv.ptx._ir import Access, Block, Value
@@ -15,10 +18,15 @@ from logv.ptx._types import VALUE_BITS
 from logv.ptx._writer import Writer
 
 _EXITED = 0xFFFF
+_ALL: Mapping[str, tuple[str, str]] = MappingProxyType({})
 _ATOMIC = {
     "add": "add", "smin": "min", "smax": "max", "umin": "umin", "umax": "umax", "and": "and", "or": "or",
     "xor": "xor", "exch": "xchg", "inc": "uinc_wrap", "dec": "udec_wrap", "fadd": "fadd",
 }  # fmt: skip
+
+
+# By axis, the i32 names of the first thread and of the one after the last.
+Box = Mapping[str, tuple[str, str]]
 
 
 class ThreadLoop:
@@ -35,6 +43,10 @@ class ThreadLoop:
         Begins the names of all labels.
     mask_type : str
         Integer type with a bit for each region.
+    box : Box
+        The threads to run, where these are not all.
+    done : Box
+        Threads to leave out, where another loop has run them.
     """
 
     def __init__(
@@ -45,6 +57,9 @@ class ThreadLoop:
         plan: RegionPlan,
         prefix: str,
         mask_type: str,
+        *,
+        box: Box = _ALL,
+        done: Box = _ALL,
     ) -> None:
         self._w = writer
         self._layout = layout
@@ -53,6 +68,8 @@ class ThreadLoop:
         self._plan = plan
         self._mask_type = mask_type
         self._prefix = prefix
+        self._box = box
+        self._done = done
         self._end_labels: dict[Block, str] = {}
 
     def emit(self, number: int) -> list[str]:
@@ -96,7 +113,9 @@ class ThreadLoop:
             if extent > 1:
                 w.put(f"br label %{p}_{axis}")
                 w.label(f"{p}_{axis}")
-                w.put(f"%{p}_tid_{axis} = phi i32 [ 0, %{inner} ], [ %{p}_{axis}_after, %{p}_{axis}_latch ]")
+                begin, _ = self._extent(axis)
+                again = f"[ %{p}_{axis}_after, %{p}_{axis}_latch ]"
+                w.put(f"%{p}_tid_{axis} = phi i32 [ {begin}, %{inner} ], {again}")
                 inner = f"{p}_{axis}"
         names = {
             axis: f"%{p}_tid_{axis}" if extent > 1 else "0"
@@ -109,7 +128,15 @@ class ThreadLoop:
         if bx > 1:
             w.put(f"br label %{p}_x")
             w.label(f"{p}_x")
-            w.put(f"%{p}_tid_x = phi i32 [ 0, %{inner} ], [ %{p}_x_after, %{p}_x_latch ]")
+            begin, _ = self._extent("x")
+            w.put(f"%{p}_x_count = phi i32 [ {begin}, %{inner} ], [ %{p}_x_after, %{p}_x_latch ]")
+            if self._plan.fast is not None:
+                # Hides from LLVM that addresses are linear in the thread's number: this loop is not to be
+                # vectorised, and the search for the best way to step all the addresses costs a tenth of
+                # the time to compile.
+                w.put(f'%{p}_tid_x = call i32 asm "", "=r,0"(i32 %{p}_x_count)')
+            else:
+                w.thread_names["x"] = f"%{p}_x_count"
         thread = w.let(f"add nuw nsw i32 {row}, {names['x']}")
         self._thread = w.let(f"zext i32 {thread} to i64")
         self._body()
@@ -132,10 +159,21 @@ class ThreadLoop:
 
     # -- the loop's frame ---------------------------------------------------------------------------
 
+    def _extent(self, axis: str) -> tuple[str, str]:
+        return self._box.get(axis, ("0", str(self._block["xyz".index(axis)])))
+
     def _body(self) -> None:
         w, p = self._w, self._prefix
         first = self._region.blocks[0]
-        if self._plan.scheduled:
+        if self._done:
+            inside = "true"
+            for axis, (low, high) in self._done.items():
+                name = w.thread_names[axis]
+                for comparison, end in (("uge", low), ("ult", high)):
+                    met = w.let(f"icmp {comparison} i32 {name}, {end}")
+                    inside = w.let(f"and i1 {inside}, {met}")
+            w.put(f"br i1 {inside}, label %{p}_x_latch0, label %{p}_b{first.index}")
+        elif self._plan.scheduled:
             address = self._element(self._layout.next_region, 2)
             self._old_code = w.let(f"load i16, ptr {address}, align 2{self._access}")
             mine = w.let(f"icmp eq i16 {self._old_code}, {self._own_code}")
@@ -186,8 +224,9 @@ class ThreadLoop:
                 w.label(f"{p}_{axis}_latch")
             if extent > 1:
                 after = f"%{p}_{axis}_after"
-                w.put(f"{after} = add nuw nsw i32 {names[axis]}, 1")
-                more = w.let(f"icmp ult i32 {after}, {extent}")
+                count = f"%{p}_x_count" if axis == "x" else names[axis]
+                w.put(f"{after} = add nuw nsw i32 {count}, 1")
+                more = w.let(f"icmp ult i32 {after}, {self._extent(axis)[1]}")
                 metadata = f", !llvm.loop {self._loop}" if axis == "x" else ""
                 w.put(f"br i1 {more}, label %{p}_{axis}, label %{p}_{axis}_out{metadata}")
                 w.label(f"{p}_{axis}_out")

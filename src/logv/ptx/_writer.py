@@ -1,6 +1,8 @@
 """The growing text of one kernel in LLVM assembly: names of values, and pure operations."""
 
-from logv.ptx._ir import Value
+from collections.abc import Iterable
+
+from logv.ptx._ir import Block, Value
 from logv.ptx._llvm import Declarations, constant, operation
 from logv.ptx._ranges import Ranges
 
@@ -74,6 +76,12 @@ class Writer:
     def named(self, value: Value) -> bool:
         """Whether anything has used the value so far."""
         return value in self._names
+
+    def forget(self, blocks: Iterable[Block]) -> None:
+        """Give new names to what the blocks compute, because they are written again."""
+        for block in blocks:
+            for value in (*block.phis, *block.ops):
+                self._names.pop(value, None)
 
     def pure(self, value: Value) -> None:
         """Write an operation without side effects."""

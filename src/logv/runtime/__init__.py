@@ -1,5 +1,6 @@
 """The runtime: a user-mode driver that builds pushbuffers and submits them itself, shaped after cuda.core."""
 
+from logv.runtime.array_view import ArrayView
 from logv.runtime.buffer import Buffer
 from logv.runtime.device import Device
 from logv.runtime.device_set import DeviceSet
@@ -7,9 +8,11 @@ from logv.runtime.event import Event, EventOptions
 from logv.runtime.kernel import Kernel
 from logv.runtime.launcher import LaunchConfig, launch
 from logv.runtime.program import ObjectCode, Program
+from logv.runtime.program_options import ProgramOptions
 from logv.runtime.stream import Stream
 
 __all__ = [
+    "ArrayView",
     "Buffer",
     "Device",
     "DeviceSet",
@@ -19,6 +22,7 @@ __all__ = [
     "LaunchConfig",
     "ObjectCode",
     "Program",
+    "ProgramOptions",
     "Stream",
     "launch",
 ]
