@@ -4,7 +4,9 @@ The kernels below make sure that threads meet: each block takes long enough for 
 and all blocks but the first wait until at least two of them run at the same time.
 """
 
+import gc
 import os
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.gpu.gpu_rig import BASE, DATA, Kernels, rig
 
 from logv.errors import ChannelError, GpuFaultError, InvalidValueError
 from logv.gpu import Gpu
 from logv.machine import Machine
 from logv.runtime import Buffer, Device, Kernel, LaunchConfig, Program, Stream, launch
+from logv.uapi import Fault
 from logv.workloads import WORKLOADS, Workload, create
 
 BLOCKS = 64
@@ -135,13 +139,6 @@ class Application:
         values = (UNMAPPED, np.uint32(mark), np.uint32(secret))
         launch(self.stream, LaunchConfig(grid=BLOCKS, block=1), self.kernel(text), self.buffer, *values)
 
-    def met(self) -> None:
-        """Wait until two blocks have arrived."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self.words[ARRIVED] < 2:
-            assert time.monotonic() < deadline, "no second thread came"
-            time.sleep(0.001)
-
 
 def _works(machine: Machine) -> bool:
     """Say whether a new application gets the right result from all threads."""
@@ -154,8 +151,11 @@ def _works(machine: Machine) -> bool:
 
 @pytest.fixture(scope="module", params=[2, 4])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """Return a machine with several compute threads."""
-    with Machine(vram="1GiB", compute_threads=request.param) as made:
+    """Return a machine with several compute threads, and with a watchdog that nothing may rely on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("logv.machine.Gpu", partial(Gpu, watchdog_s=3600.0))
+        made = Machine(vram="1GiB", compute_threads=request.param)
+    with made:
         yield made
 
 
@@ -283,34 +283,53 @@ def test_the_watchdog_stops_all_threads(monkeypatch: pytest.MonkeyPatch) -> None
         assert _works(machine)
 
 
-def test_closing_a_vm_ends_all_threads(machine: Machine) -> None:
-    """Endless blocks in several threads hold up neither the VM's end nor its neighbours."""
-    vm = machine.create_vm("endless", memory="64MiB")
-    application = Application(vm.device())
-    application.meet(ENDLESS)
-    application.met()
-    vm.close()
-    assert _works(machine)
+@pytest.fixture
+def endless() -> Iterator[Kernels]:
+    """Return a rig whose threads are all in endless blocks, with its GPU not yet closed."""
+    with rig(compute_threads=3) as made:
+        space = made.space()
+        kernels = Kernels(made, space, made.channel(space))
+        parameters = struct.pack("<QQII", BASE + DATA, 0, 0, 0)
+        kernels.channel.submit(kernels.qmd(ENDLESS, parameters, grid=(BLOCKS, 1, 1), shared=4))
+        deadline = time.monotonic() + PATIENCE_S
+        while kernels.array(1)[ARRIVED] < 3:
+            assert time.monotonic() < deadline, "the threads do not come"
+            time.sleep(0.001)
+        yield kernels
 
 
-@pytest.mark.parametrize("text", [MEET, ENDLESS], ids=["meet", "endless"])
-def test_closing_the_machine_ends_all_threads(text: str) -> None:
-    """close() comes back whatever runs, and leaves neither threads nor arenas."""
-    threads, size = _tasks(), _address_space()
+def test_stopping_a_channel_ends_all_threads(endless: Kernels) -> None:
+    """stop_channel does not wait for blocks that do not end; the neighbours go on, nothing is reported."""
+    neighbour = endless.rig.channel(endless.space)
+    endless.channel.stop()
+    neighbour.run()
+    assert neighbour.fault() is Fault.NONE
+    assert endless.rig.port.counters().faults == 0
+
+
+def test_closing_the_gpu_ends_all_threads(endless: Kernels) -> None:
+    """close() comes back whatever runs."""
+    threads = _gpu_threads()
+    endless.rig.gpu.close()
+    assert _gpu_threads() == threads - 4
+
+
+def test_machines_leave_nothing() -> None:
+    """Neither threads nor address space of threads' arenas."""
+    threads, size = _gpu_threads(), _address_space()
     for _ in range(3):
         with Machine(vram="64MiB", compute_threads=4) as machine:
-            application = Application(machine.device())
-            application.meet(text)
-            application.met()
-            assert _tasks() > threads
-        del application
-    assert _tasks() == threads
-    # One arena and its guards are 64 GiB.
+            assert _gpu_threads() == threads + 5
+            assert _works(machine)
+        assert _gpu_threads() == threads
+        del machine
+        gc.collect()
+    # One thread's arenas and their guards are 64 GiB.
     assert _address_space() - size < 32 << 30
 
 
-def _tasks() -> int:
-    """Return how many of the GPU's threads this process has."""
+def _gpu_threads() -> int:
+    """Return how many threads of GPUs this process has."""
     return sum(thread.name.startswith("logv-") for thread in threading.enumerate())
 
 
@@ -321,17 +340,21 @@ def _address_space() -> int:
 
 def test_idle_threads_use_no_time() -> None:
     """A worker sleeps when there is nothing to do."""
+    others = _workers()
     with Machine(vram="64MiB", compute_threads=4) as machine:
         assert _works(machine)
-        before = {thread: _switches(thread) for thread in _workers()}
-        assert len(before) == 3
+        workers = _workers() - others
+        assert len(workers) == 3
+        # They may be on their way to sleep.
         time.sleep(0.1)
-        assert {thread: _switches(thread) for thread in _workers()} == before
+        before = {worker: _switches(worker) for worker in workers}
+        time.sleep(0.1)
+        assert {worker: _switches(worker) for worker in workers} == before
 
 
-def _workers() -> list[Path]:
+def _workers() -> set[Path]:
     tasks = Path("/proc/self/task").iterdir()
-    return [task for task in tasks if (task / "comm").read_text() == "logv-compute\n"]
+    return {task for task in tasks if (task / "comm").read_text() == "logv-compute\n"}
 
 
 def _switches(task: Path) -> list[str]:
