@@ -63,9 +63,9 @@ soak: $(STAMP)
 	$(BIN)/python bench/kill.py
 	$(BIN)/python bench/idle.py
 
-#: make ptx       compile the workloads' CUDA C again (needs nvcc)
+#: make ptx       compile the CUDA C of workloads, tests and benches again (needs nvcc)
 ptx:
-	for source in src/logv/workloads/*.cu tests/ptx/kernels/*.cu; do \
+	for source in src/logv/workloads/*.cu tests/ptx/kernels/*.cu bench/kernels/*.cu; do \
 		nvcc -ptx -arch=compute_80 $$source -o $${source%.cu}.ptx || exit 1; done
 
 #: make debug     build with the compiled core's checks restored; the next other target builds without

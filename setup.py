@@ -66,6 +66,7 @@ extensions = [
         "logv.ptx._dispatch",
         "logv.gpu._channel",
         "logv.gpu._copy_engine",
+        "logv.gpu._compute_threads",
         "logv.gpu._compute_engine",
         "logv.gpu._pbdma",
         "logv.gpu._scheduler",

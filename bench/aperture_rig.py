@@ -39,10 +39,12 @@ def aperture(size: int) -> Iterator[Place]:
     va = session.vspace_map(vspace, memory.handle)
     # Only the engine needs to know where an aperture lies: there is no public way to ask.
     base = gpu.aperture(session._vspaces.get(vspace).id)
-    yield Place(session.mem_map(memory.handle), va, base)
-    session.close()
-    host.close()
-    gpu.close()
+    try:
+        yield Place(session.mem_map(memory.handle), va, base)
+    finally:
+        session.close()
+        host.close()
+        gpu.close()
 
 
 class Job:
@@ -54,22 +56,30 @@ class Job:
         x, y, z = (*block, 1, 1)[:3]
         self.code = ptx.compile_entry(ptx.parse(text), kernel, block=(x, y, z))
         self._arguments = arguments
+        self._arrays = [argument for argument in arguments if isinstance(argument, np.ndarray)]
+        ends = np.cumsum([0, *(-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in self._arrays)])
+        self._offsets: list[int] = ends[:-1].tolist()
         self._grid = np.array((*grid, 1, 1)[:3], dtype=np.uint32)
         self._blocks = int(self._grid.prod(dtype=np.uint64))
         self._shared = np.zeros(MAX_SHARED_MEMORY_PER_BLOCK, dtype=np.uint8)
         self._scratch = np.zeros(self.code.scratch_bytes + 64, dtype=np.uint8)
 
-    def on(self, place: Place) -> Callable[[], None]:
-        """Put the arrays into `place`, with zeros behind them, and return the launch."""
+    def put(self, place: Place) -> tuple[NDArray[Any], ...]:
+        """Copy the arrays into `place`, with zeros behind them; return them as they lie there."""
         place.bytes.fill(0)
+        views = []
+        for array, at in zip(self._arrays, self._offsets, strict=True):
+            view = place.bytes[at : at + array.nbytes].view(array.dtype).reshape(array.shape)
+            view[...] = array
+            views.append(view)
+        return tuple(views)
+
+    def launch(self, place: Place) -> Callable[[], None]:
+        """Return the launch, on arrays that were put into `place`."""
         block = bytearray(self.code.entry.parameter_bytes)
-        for parameter, argument, at in zip(
-            self.code.entry.parameters, self._arguments, self._offsets(), strict=True
-        ):
-            value = argument
-            if isinstance(argument, np.ndarray):
-                place.bytes[at : at + argument.nbytes] = argument.reshape(-1).view(np.uint8)
-                value = np.uint64(place.va + at)
+        addresses = (np.uint64(place.va + at) for at in self._offsets)
+        for parameter, argument in zip(self.code.entry.parameters, self._arguments, strict=True):
+            value = next(addresses) if isinstance(argument, np.ndarray) else argument
             block[parameter.offset : parameter.offset + parameter.size] = value.tobytes()
         parameters = ctypes.create_string_buffer(bytes(block), len(block))
         entry = Entry(self.code.address)
@@ -85,18 +95,3 @@ class Job:
             assert entry(ctypes.addressof(parameters), base, shared, scratch, grid, 0, blocks) == 0
 
         return run
-
-    def result(self, place: Place, argument: int) -> NDArray[Any]:
-        """Return what the array passed as argument number `argument` holds now."""
-        array = self._arguments[argument]
-        at = self._offsets()[argument]
-        found: NDArray[Any] = place.bytes[at : at + array.nbytes].copy().view(array.dtype)
-        return found.reshape(array.shape)
-
-    def _offsets(self) -> list[int]:
-        """Return where in a place each array lies; a scalar takes no room."""
-        sizes = [
-            -(-argument.nbytes // ALIGNMENT) * ALIGNMENT if isinstance(argument, np.ndarray) else 0
-            for argument in self._arguments
-        ]
-        return [sum(sizes[:count]) for count in range(len(sizes))]

@@ -1,8 +1,8 @@
 """The algorithms of ``kernels/numba_pairs.cu`` and of the workloads' kernels, as numba compiles them.
 
-Written as one writes them for numba: plain loops in the order of memory, single precision throughout. fastmath
-is off; division by zero gives what IEEE 754 says, because the check that Python asks for would keep loops
-from being vectorised.
+Written as one writes them for numba: plain loops in the order of memory, single precision throughout, and the
+arrays in the order in which the kernels take theirs. fastmath is off; division by zero gives what IEEE 754
+says, because the check that Python asks for would keep loops from being vectorised.
 """
 
 from collections.abc import Callable
@@ -156,7 +156,7 @@ def coefficients(image: Floats, out: Floats, scale: Floats) -> None:
 
 
 @njit
-def diffuse(image: Floats, coefficient: Floats, out: Floats, rate: np.float32) -> None:
+def diffuse(rate: np.float32, image: Floats, coefficient: Floats, out: Floats) -> None:
     """One step of SRAD's diffusion."""
     height, width = image.shape
     for y in range(1, height - 1):
@@ -169,6 +169,28 @@ def diffuse(image: Floats, coefficient: Floats, out: Floats, rate: np.float32) -
                 + coefficient[y, x + 1] * (image[y, x + 1] - here)
             )
             out[y, x] = here + QUARTER * rate * divergence
+
+
+@njit
+def blur_rows(planes: Bytes, out: Bytes) -> None:
+    """Binomial filter of 8-bit planes along rows; each is copied with its border repeated first."""
+    count, height, width = planes.shape
+    row = np.empty(width + 4, np.int32)
+    for plane in range(count):
+        for y in range(height):
+            row[0] = row[1] = planes[plane, y, 0]
+            row[width + 2] = row[width + 3] = planes[plane, y, width - 1]
+            for x in range(width):
+                row[x + 2] = planes[plane, y, x]
+            for x in range(width):
+                total = (
+                    row[x]
+                    + np.int32(4) * row[x + 1]
+                    + np.int32(6) * row[x + 2]
+                    + np.int32(4) * row[x + 3]
+                    + row[x + 4]
+                )
+                out[plane, y, x] = np.uint8((total + np.int32(8)) >> np.int32(4))
 
 
 @njit
@@ -188,6 +210,27 @@ def blur_columns(planes: Bytes, out: Bytes) -> None:
                     + np.int32(planes[plane, e, x])
                 )
                 out[plane, y, x] = np.uint8((total + np.int32(8)) >> np.int32(4))
+
+
+@njit
+def sobel(planes: Bytes, out: Bytes) -> None:
+    """Saturated sum of the gradients of 8-bit planes; three rows are copied with their borders first."""
+    count, height, width = planes.shape
+    tile = np.empty((3, width + 2), np.int32)
+    for plane in range(count):
+        for y in range(height):
+            for i in range(3):
+                source = min(max(y + i - 1, 0), height - 1)
+                tile[i, 0] = planes[plane, source, 0]
+                tile[i, width + 1] = planes[plane, source, width - 1]
+                for x in range(width):
+                    tile[i, x + 1] = planes[plane, source, x]
+            for x in range(width):
+                west = tile[0, x] + np.int32(2) * tile[1, x] + tile[2, x]
+                east = tile[0, x + 2] + np.int32(2) * tile[1, x + 2] + tile[2, x + 2]
+                north = tile[0, x] + np.int32(2) * tile[0, x + 1] + tile[0, x + 2]
+                south = tile[2, x] + np.int32(2) * tile[2, x + 1] + tile[2, x + 2]
+                out[plane, y, x] = np.uint8(min(abs(east - west) + abs(south - north), np.int32(255)))
 
 
 @njit
@@ -216,6 +259,22 @@ def dot(a: Floats, b: Floats, total: Floats) -> None:
     for i in range(a.size):
         own += a[i] * b[i]
     total[0] += own
+
+
+@njit
+def partial_sums(image: Floats, sums: Floats, squares: Floats) -> None:
+    """Sums and sums of squares of strips of 8 rows by 256 columns, each in order."""
+    height, width = image.shape[0] - 2, image.shape[1] - 2
+    at = 0
+    for row in range(1, height + 1, 8):
+        for column in range(1, width + 1, 256):
+            total, square = ZERO, ZERO
+            for y in range(row, row + 8):
+                for x in range(column, column + 256):
+                    total += image[y, x]
+                    square += image[y, x] * image[y, x]
+            sums[at], squares[at] = total, square
+            at += 1
 
 
 @njit

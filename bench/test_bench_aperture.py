@@ -69,9 +69,8 @@ def histogram() -> Job:
     """Return a job of atomics."""
     data = np.random.default_rng(0).integers(0, 256, 1 << 21, dtype=np.uint8)
     counts = np.zeros(256, dtype=np.uint32)
-    return job_of(
-        "histogram", "histogram", (data.size // 32768, 1), (256, 1), np.int32(data.size), data, counts
-    )
+    grid = (data.size // 32768, 1)
+    return job_of("histogram", "histogram", grid, (256, 1), np.int32(data.size), data, counts)
 
 
 @pytest.mark.parametrize("make", [saxpy, matmul, stencil, histogram], ids=lambda make: make.__name__)
@@ -80,7 +79,9 @@ def test_aperture(
 ) -> None:
     """The same launches leave the same bytes in both places, in nearly the same time."""
     job = make()
-    mirrored, private = (job.on(place) for place in places)
+    for place in places:
+        job.put(place)
+    mirrored, private = (job.launch(place) for place in places)
     mirrored()
     private()
     assert np.array_equal(places[0].bytes, places[1].bytes)

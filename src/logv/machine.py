@@ -122,6 +122,9 @@ class Machine:
         GPU memory: bytes, or text such as ``"512MiB"``.
     system_memory : int or str, optional
         System memory that the GPU may reach; as much as `vram` if left out.
+    compute_threads : int
+        Host threads that run the blocks of one launch, 1 to 64: a launch that lasts takes less time where
+        CPUs are idle. A kernel that faults may then have run blocks behind the one that did.
     disk_cache : bool or path
         Where compiled kernels are kept, so that the next process need not compile them: a directory that is
         this user's alone (made if it is missing), True for the user's cache directory, or False for nowhere.
@@ -129,7 +132,7 @@ class Machine:
     Raises
     ------
     InvalidValueError
-        A size is impossible.
+        A size, or the number of threads, is impossible.
     OutOfMemoryError
         The host has no such memory.
     """
@@ -139,12 +142,13 @@ class Machine:
         vram: Size = "512MiB",
         system_memory: Size | None = None,
         *,
+        compute_threads: int = 1,
         disk_cache: bool | str | PathLike[str] = True,
     ) -> None:
         vram_size = parse_size(vram, "vram")
         system_size = vram_size if system_memory is None else parse_size(system_memory, "system_memory")
         with ExitStack() as stack:
-            gpu = Gpu(disk_cache=_disk_cache(disk_cache))
+            gpu = Gpu(compute_threads=compute_threads, disk_cache=_disk_cache(disk_cache))
             stack.callback(gpu.close)
             self._host = HostDriver(gpu, vram_size, system_size)
             stack.callback(self._host.close)

@@ -58,6 +58,18 @@ def test_options_override_the_file_and_add_to_it(sockets: Path) -> None:
         assert daemon.socket("radio").is_socket()
 
 
+@pytest.mark.parametrize(("options", "workers"), [((), 2), (("--compute-threads", "2"), 1)])
+def test_compute_threads(sockets: Path, options: tuple[str, ...], workers: int) -> None:
+    """The daemon has as many threads as the file says, or the option instead of it; the engine is one."""
+    config = sockets / "car.toml"
+    config.write_text(f"compute-threads = 3\n{GOOD.format(sockets=sockets)}")
+    with DaemonProcess(sockets, {}, vram=None, arguments=("--config", config, *options)) as daemon:
+        tasks = Path(f"/proc/{daemon.process.pid}/task").iterdir()
+        assert [(task / "comm").read_text() for task in tasks].count("logv-compute\n") == workers
+        with Connection(daemon.socket("dash")) as connection, connection.device() as device:
+            assert application.is_right(device, seed=1)
+
+
 def test_vram_is_what_the_vms_need_unless_told(sockets: Path) -> None:
     """Without ``vram`` the GPU is as large as its VMs together."""
     config = sockets / "car.toml"
@@ -138,6 +150,7 @@ def test_impossible_share_is_refused(sockets: Path, vm: VmConfig, named: str) ->
         (("--vm", "dash:lots"), "lots"),
         (("--vm", "dash:16MiB", "--vm", "dash:16MiB"), "dash"),
         (("--vram", "8MiB", "--vm", "dash:16MiB"), "vram"),
+        (("--compute-threads", "0", "--vm", "dash:16MiB"), "compute_threads"),
         (("--config", "/nonexistent.toml"), "/nonexistent.toml"),
         ((), "--vm"),
     ],

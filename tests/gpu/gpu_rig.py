@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from logv.gpu import Gpu, Port, Window
 from logv.hw import clc7b5, clc7c0, clc7c0qmd, clc56f, dev_mmu, dev_ram
 from logv.uapi import Domain, Fault
@@ -21,6 +24,8 @@ SYSTEM_BASE = 2 << 32
 READ_ONLY_BASE = 3 << 32  # the first VRAM pages once more, read only
 RING_ENTRIES = 64
 _CHANNEL_BYTES = 64 << 10  # ring, pushbuffer, semaphore
+# Where Kernels puts what it launches, as offsets into a window; DATA is for whoever uses it.
+_PROGRAM, QMD, _BANK, DATA = 0x100000, 0x110000, 0x112000, 0x200000
 
 
 class Space:
@@ -351,3 +356,44 @@ def launch(qmd_address: int) -> bytes:
         clc7c0.NVC7C0_SEND_SIGNALING_PCAS2_B,
         clc7c0.NVC7C0_SEND_SIGNALING_PCAS2_B_PCAS_ACTION_SCHEDULE,
     )
+
+
+class Kernels:
+    """Puts programs, constant banks and QMDs into a window and launches them."""
+
+    def __init__(self, rig: Rig, space: Space, channel: Channel) -> None:
+        self.rig, self.space, self.channel = rig, space, channel
+        self.memory = channel.vram.memory
+        self._programs: dict[str, int] = {}
+        self._next = _PROGRAM
+
+    def program(self, text: str) -> int:
+        """Return the address of a program's text."""
+        if text not in self._programs:
+            data = text.encode() + b"\0"
+            self._programs[text] = self._next
+            self.memory[self._next : self._next + len(data)] = data
+            self._next += -(-len(data) // 16) * 16
+        return BASE + self._programs[text]
+
+    def bank(self, parameters: bytes, at: int = _BANK) -> tuple[int, int]:
+        """Write parameters into a constant bank; return its address and size."""
+        start = at + clc7c0qmd.CONSTANT_BANK0_PARAMETERS
+        self.memory[start : start + len(parameters)] = parameters
+        return BASE + at, clc7c0qmd.CONSTANT_BANK0_PARAMETERS + len(parameters)
+
+    def qmd(self, text: str, parameters: bytes, at: int = QMD, **options: Any) -> bytes:
+        """Write a QMD; return the methods that launch it."""
+        bank = self.bank(parameters, _BANK + 4 * (at - QMD))
+        data = qmd(self.program(text), bank0=bank, **options)
+        self.memory[at : at + len(data)] = data
+        return launch(BASE + at)
+
+    def run(self, text: str, parameters: bytes = b"", **options: Any) -> Fault:
+        """Launch, wait, and return what the channel came to."""
+        self.channel.run(self.qmd(text, parameters, **options))
+        return self.channel.fault()
+
+    def array(self, count: int, offset: int = DATA) -> npt.NDArray[np.uint32]:
+        """Return words of the window."""
+        return np.frombuffer(self.memory, np.uint32, count, offset)

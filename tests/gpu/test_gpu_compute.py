@@ -3,12 +3,22 @@
 import os
 import struct
 import time
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from tests.gpu.gpu_rig import BASE, COMPUTE, READ_ONLY_BASE, Channel, Rig, Space, launch, method, qmd, rig
+from tests.gpu.gpu_rig import (
+    BASE,
+    COMPUTE,
+    DATA,
+    QMD,
+    READ_ONLY_BASE,
+    Kernels,
+    Rig,
+    launch,
+    method,
+    qmd,
+    rig,
+)
 
 from logv.hw import clc7c0, clc7c0qmd, dev_ram
 from logv.hw.software_gpu import APERTURE_VA_BITS
@@ -107,57 +117,19 @@ _SHARED = (
 """
 )
 
-_PROGRAM, _QMD, _BANK, _DATA = 0x100000, 0x110000, 0x112000, 0x200000
-
-
-class _Kernels:
-    """Puts programs, constant banks and QMDs into a window and launches them."""
-
-    def __init__(self, rig: Rig, space: Space, channel: Channel) -> None:
-        self.rig, self.space, self.channel = rig, space, channel
-        self.memory = channel.vram.memory
-        self._programs: dict[str, int] = {}
-        self._next = _PROGRAM
-
-    def program(self, text: str) -> int:
-        if text not in self._programs:
-            data = text.encode() + b"\0"
-            self._programs[text] = self._next
-            self.memory[self._next : self._next + len(data)] = data
-            self._next += -(-len(data) // 16) * 16
-        return BASE + self._programs[text]
-
-    def bank(self, parameters: bytes, at: int = _BANK) -> tuple[int, int]:
-        start = at + clc7c0qmd.CONSTANT_BANK0_PARAMETERS
-        self.memory[start : start + len(parameters)] = parameters
-        return BASE + at, clc7c0qmd.CONSTANT_BANK0_PARAMETERS + len(parameters)
-
-    def qmd(self, text: str, parameters: bytes, at: int = _QMD, **options: Any) -> bytes:
-        bank = self.bank(parameters, _BANK + 4 * (at - _QMD))
-        data = qmd(self.program(text), bank0=bank, **options)
-        self.memory[at : at + len(data)] = data
-        return launch(BASE + at)
-
-    def run(self, text: str, parameters: bytes = b"", **options: Any) -> Fault:
-        self.channel.run(self.qmd(text, parameters, **options))
-        return self.channel.fault()
-
-    def array(self, count: int, offset: int = _DATA) -> npt.NDArray[np.uint32]:
-        return np.frombuffer(self.memory, np.uint32, count, offset)
-
 
 @pytest.fixture
-def kernels(gpu_rig: Rig) -> _Kernels:
+def kernels(gpu_rig: Rig) -> Kernels:
     """One channel with a place for programs."""
     space = gpu_rig.space()
-    return _Kernels(gpu_rig, space, gpu_rig.channel(space))
+    return Kernels(gpu_rig, space, gpu_rig.channel(space))
 
 
-def _scale(n: int, factor: int = 3, at: int = _DATA) -> bytes:
+def _scale(n: int, factor: int = 3, at: int = DATA) -> bytes:
     return struct.pack("<QII", BASE + at, factor, n)
 
 
-def test_launch(kernels: _Kernels) -> None:
+def test_launch(kernels: Kernels) -> None:
     """A kernel runs over its whole grid and nothing more, and counts as one launch."""
     n = 100_000
     assert kernels.run(_SCALE, _scale(n), grid=(-(-n // 256), 1, 1), block=(256, 1, 1)) is Fault.NONE
@@ -166,7 +138,7 @@ def test_launch(kernels: _Kernels) -> None:
     assert kernels.rig.port.counters().launches == 1
 
 
-def test_launch_resumes_where_the_qmd_says(kernels: _Kernels) -> None:
+def test_launch_resumes_where_the_qmd_says(kernels: Kernels) -> None:
     """The QMD's resume fields name the first block to run."""
     n = 1024
     fault = kernels.run(_SCALE, _scale(n), grid=(4, 1, 1), block=(256, 1, 1), CTA_RASTER_WIDTH_RESUME=3)
@@ -175,32 +147,32 @@ def test_launch_resumes_where_the_qmd_says(kernels: _Kernels) -> None:
     assert np.array_equal(kernels.array(n)[768:], np.arange(768, n, dtype=np.uint32) * 3)
 
 
-def test_inline_qmd(kernels: _Kernels) -> None:
+def test_inline_qmd(kernels: Kernels) -> None:
     """A QMD written through LOAD_INLINE_QMD_DATA launches like one written by the CPU."""
     kernels.qmd(_SCALE, _scale(8), block=(8, 1, 1))
-    words = struct.unpack("<64I", kernels.memory[_QMD : _QMD + 256])
-    kernels.memory[_QMD : _QMD + 256] = bytes(256)
-    address = (BASE + _QMD) >> 8
+    words = struct.unpack("<64I", kernels.memory[QMD : QMD + 256])
+    kernels.memory[QMD : QMD + 256] = bytes(256)
+    address = (BASE + QMD) >> 8
     kernels.channel.run(
         method(COMPUTE, clc7c0.NVC7C0_SET_INLINE_QMD_ADDRESS_A, address >> 32, address & 0xFFFFFFFF),
         method(COMPUTE, clc7c0.NVC7C0_LOAD_INLINE_QMD_DATA, *words),
-        launch(BASE + _QMD),
+        launch(BASE + QMD),
     )
     assert kernels.channel.fault() is Fault.NONE
     assert kernels.array(8).tolist() == [3 * i for i in range(8)]
 
 
-def test_dependent_qmd_and_releases(kernels: _Kernels) -> None:
+def test_dependent_qmd_and_releases(kernels: Kernels) -> None:
     """A dependent QMD follows by itself; both releases are written after their kernel."""
     at = 0x130000
-    kernels.qmd(_SCALE, _scale(4, factor=7, at=_DATA + 4096), at=_QMD + 256, block=(4, 1, 1))
+    kernels.qmd(_SCALE, _scale(4, factor=7, at=DATA + 4096), at=QMD + 256, block=(4, 1, 1))
     fault = kernels.run(
         _SCALE,
         _scale(4),
         block=(4, 1, 1),
         DEPENDENT_QMD0_ENABLE=1,
         DEPENDENT_QMD0_ACTION=clc7c0qmd.NVC7C0_QMDV03_00_DEPENDENT_QMD0_ACTION_QMD_SCHEDULE,
-        DEPENDENT_QMD0_POINTER=(BASE + _QMD + 256) >> 8,
+        DEPENDENT_QMD0_POINTER=(BASE + QMD + 256) >> 8,
         RELEASE0_ENABLE=1,
         RELEASE0_ADDRESS_LOWER=(BASE + at) & 0xFFFFFFFF,
         RELEASE0_ADDRESS_UPPER=(BASE + at) >> 32,
@@ -213,32 +185,32 @@ def test_dependent_qmd_and_releases(kernels: _Kernels) -> None:
     )
     assert fault is Fault.NONE
     assert kernels.array(4).tolist() == [0, 3, 6, 9]
-    assert kernels.array(4, _DATA + 4096).tolist() == [0, 7, 14, 21]
+    assert kernels.array(4, DATA + 4096).tolist() == [0, 7, 14, 21]
     first, second, time_ns = struct.unpack("<I12xI4xQ", kernels.memory[at : at + 32])
     assert (first, second) == (5, 6)
     assert 0 < time_ns <= time.monotonic_ns()
     assert kernels.rig.port.counters().launches == 2
 
 
-def test_inline_upload(kernels: _Kernels) -> None:
+def test_inline_upload(kernels: Kernels) -> None:
     """Inline data lands byte by byte where it was sent, and no further."""
     data = os.urandom(13)
     words = struct.unpack("<4I", data + bytes(3))
-    address = BASE + _DATA + 1
-    kernels.memory[_DATA : _DATA + 32] = b"\xee" * 32
+    address = BASE + DATA + 1
+    kernels.memory[DATA : DATA + 32] = b"\xee" * 32
     kernels.channel.run(
         method(COMPUTE, clc7c0.NVC7C0_LINE_LENGTH_IN, 13, 1, address >> 32, address & 0xFFFFFFFF),
         method(COMPUTE, clc7c0.NVC7C0_LAUNCH_DMA, 0x41),
         method(COMPUTE, clc7c0.NVC7C0_LOAD_INLINE_DATA, *words, kind=3),
     )
-    assert bytes(kernels.memory[_DATA : _DATA + 16]) == b"\xee" + data + b"\xee" * 2
+    assert bytes(kernels.memory[DATA : DATA + 16]) == b"\xee" + data + b"\xee" * 2
     assert kernels.rig.port.counters().bytes_copied == 13
 
 
 @pytest.mark.parametrize("one_word", [0, 1])
-def test_report_semaphore(kernels: _Kernels, one_word: int) -> None:
+def test_report_semaphore(kernels: Kernels, one_word: int) -> None:
     """The compute class's own release, in both sizes."""
-    address = BASE + _DATA
+    address = BASE + DATA
     size = clc7c0.NVC7C0_SET_REPORT_SEMAPHORE_D_STRUCTURE_SIZE.encode(one_word)
     kernels.channel.run(
         method(COMPUTE, clc7c0.NVC7C0_SET_REPORT_SEMAPHORE_A, address >> 32, address & 0xFFFFFFFF, 9, size)
@@ -256,7 +228,7 @@ def test_report_semaphore(kernels: _Kernels, one_word: int) -> None:
         ((1 << APERTURE_VA_BITS) - 4, 2),
     ],
 )
-def test_a_kernel_that_writes_outside_faults(kernels: _Kernels, address: int, access: int) -> None:
+def test_a_kernel_that_writes_outside_faults(kernels: Kernels, address: int, access: int) -> None:
     """The report names address, access and kernel; another channel's results stay right."""
     neighbour = kernels.rig.channel(kernels.space)
     assert kernels.run(_POKE, struct.pack("<Q", address)) is Fault.MMU_FAULT
@@ -264,31 +236,30 @@ def test_a_kernel_that_writes_outside_faults(kernels: _Kernels, address: int, ac
     assert kernels.channel.word(dev_ram.NOTIFIER_ACCESS) == access
     assert kernels.channel.text(dev_ram.NOTIFIER_KERNEL, dev_ram.NOTIFIER_KERNEL__SIZE) == "poke"
     assert (
-        _Kernels(kernels.rig, kernels.space, neighbour).run(_SCALE, _scale(64), block=(64, 1, 1))
-        is Fault.NONE
+        Kernels(kernels.rig, kernels.space, neighbour).run(_SCALE, _scale(64), block=(64, 1, 1)) is Fault.NONE
     )
     assert kernels.array(64).tolist() == [3 * i for i in range(64)]
 
 
 @pytest.mark.parametrize("address", [1 << 49, 1 << 63, (1 << 64) - 4096, 0x7FFF_FFFF_F000])
-def test_wild_addresses_never_leave_the_aperture(kernels: _Kernels, address: int) -> None:
+def test_wild_addresses_never_leave_the_aperture(kernels: Kernels, address: int) -> None:
     """A 64-bit address beyond the aperture ends in a fault or in the kernel's own address space."""
     space, other = kernels.space, kernels.rig.channel(kernels.space)
     kernels.rig.other_vram.memory[: 1 << 20] = b"\x77" * (1 << 20)
-    kernels.run(_PEEK, struct.pack("<QQ", address, BASE + _DATA))
+    kernels.run(_PEEK, struct.pack("<QQ", address, BASE + DATA))
     kernels.run(_POKE, struct.pack("<Q", address))
     assert bytes(kernels.rig.other_vram.memory[: 1 << 20]) == b"\x77" * (1 << 20)
-    assert _Kernels(kernels.rig, space, other).run(_SCALE, _scale(4), block=(4, 1, 1)) is Fault.NONE
+    assert Kernels(kernels.rig, space, other).run(_SCALE, _scale(4), block=(4, 1, 1)) is Fault.NONE
 
 
-def test_a_read_only_page_faults_on_write(kernels: _Kernels) -> None:
+def test_a_read_only_page_faults_on_write(kernels: Kernels) -> None:
     """Kernels see the PTE's read-only bit."""
     assert kernels.run(_POKE, struct.pack("<Q", READ_ONLY_BASE + 8)) is Fault.MMU_FAULT
     assert kernels.channel.fault_address() == READ_ONLY_BASE + 8
     assert kernels.channel.word(dev_ram.NOTIFIER_ACCESS) == 2
 
 
-def test_a_trap_stops_the_channel(kernels: _Kernels) -> None:
+def test_a_trap_stops_the_channel(kernels: Kernels) -> None:
     """PTX's trap is reported as such."""
     assert kernels.run(_TRAP) is Fault.TRAP
 
@@ -297,18 +268,18 @@ def test_the_watchdog_stops_an_endless_kernel() -> None:
     """An endless kernel loses its channel; the others get the GPU back."""
     with rig(watchdog_s=0.2) as made:
         space = made.space()
-        kernels = _Kernels(made, space, made.channel(space))
+        kernels = Kernels(made, space, made.channel(space))
         neighbour = made.channel(space)
-        assert kernels.run(_ENDLESS, struct.pack("<Q", BASE + _DATA)) is Fault.TIMEOUT
+        assert kernels.run(_ENDLESS, struct.pack("<Q", BASE + DATA)) is Fault.TIMEOUT
         assert kernels.channel.text(dev_ram.NOTIFIER_KERNEL, 32) == "endless"
         neighbour.run()
         assert neighbour.fault() is Fault.NONE
 
 
-def test_stopping_a_channel_ends_its_kernel(kernels: _Kernels) -> None:
+def test_stopping_a_channel_ends_its_kernel(kernels: Kernels) -> None:
     """stop_channel does not wait for a kernel that does not end."""
     neighbour = kernels.rig.channel(kernels.space)
-    kernels.channel.submit(kernels.qmd(_ENDLESS, struct.pack("<Q", BASE + _DATA)))
+    kernels.channel.submit(kernels.qmd(_ENDLESS, struct.pack("<Q", BASE + DATA)))
     time.sleep(0.05)
     kernels.channel.stop()
     neighbour.run()
@@ -320,8 +291,8 @@ def test_closing_the_gpu_ends_an_endless_kernel() -> None:
     """close() comes back whatever runs."""
     with rig() as made:
         space = made.space()
-        kernels = _Kernels(made, space, made.channel(space))
-        kernels.channel.submit(kernels.qmd(_ENDLESS, struct.pack("<Q", BASE + _DATA)))
+        kernels = Kernels(made, space, made.channel(space))
+        kernels.channel.submit(kernels.qmd(_ENDLESS, struct.pack("<Q", BASE + DATA)))
         time.sleep(0.05)
 
 
@@ -342,38 +313,38 @@ def test_closing_the_gpu_ends_an_endless_kernel() -> None:
         {"CONSTANT_BUFFER_VALID0": 0},
     ],
 )
-def test_impossible_launches(kernels: _Kernels, options: dict[str, object]) -> None:
+def test_impossible_launches(kernels: Kernels, options: dict[str, object]) -> None:
     """What no hardware could launch stops the channel with a reason in words."""
     assert kernels.run(_SCALE, _scale(1), **options) is Fault.BAD_LAUNCH
     assert kernels.channel.text(dev_ram.NOTIFIER_MESSAGE, dev_ram.NOTIFIER_MESSAGE__SIZE)
 
 
-def test_shared_memory_must_hold_the_static_part(kernels: _Kernels) -> None:
+def test_shared_memory_must_hold_the_static_part(kernels: Kernels) -> None:
     """A QMD that gives a kernel less shared memory than it declares is refused."""
-    assert kernels.run(_SHARED, struct.pack("<Q", BASE + _DATA), shared=512) is Fault.BAD_LAUNCH
+    assert kernels.run(_SHARED, struct.pack("<Q", BASE + DATA), shared=512) is Fault.BAD_LAUNCH
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", _HEAD, "//.entry other\n" + _SCALE, "\x7fELF\x01"])
-def test_programs_that_do_not_compile(kernels: _Kernels, text: str) -> None:
+def test_programs_that_do_not_compile(kernels: Kernels, text: str) -> None:
     """The compiler's message reaches the error notifier."""
     assert kernels.run(text, _scale(1)) is Fault.BAD_PROGRAM
     assert kernels.channel.text(dev_ram.NOTIFIER_MESSAGE, dev_ram.NOTIFIER_MESSAGE__SIZE)
 
 
-def test_a_program_without_an_end_is_refused(kernels: _Kernels) -> None:
+def test_a_program_without_an_end_is_refused(kernels: Kernels) -> None:
     """Text that runs out of mapped memory before its NUL is no program."""
     tail = kernels.memory[-8192:]
     tail[:] = b" " * 8192
-    kernels.channel.vram.memory[_QMD : _QMD + 256] = qmd(BASE + len(kernels.memory) - 8192)
+    kernels.channel.vram.memory[QMD : QMD + 256] = qmd(BASE + len(kernels.memory) - 8192)
     neighbour = kernels.rig.channel(kernels.space, kernels.rig.vram)
-    kernels.channel.submit(launch(BASE + _QMD))
+    kernels.channel.submit(launch(BASE + QMD))
     while not kernels.channel.fault():
         time.sleep(0.001)
     assert kernels.channel.fault() is Fault.BAD_PROGRAM
     assert neighbour.fault() is Fault.NONE
 
 
-def test_the_cache_holds_until_it_is_invalidated(kernels: _Kernels) -> None:
+def test_the_cache_holds_until_it_is_invalidated(kernels: Kernels) -> None:
     """A program that is overwritten takes effect after an instruction-cache invalidate, not before."""
     program = kernels.program(_SCALE) - BASE
     kernels.run(_SCALE, _scale(4), block=(4, 1, 1))
@@ -386,17 +357,17 @@ def test_the_cache_holds_until_it_is_invalidated(kernels: _Kernels) -> None:
     assert kernels.array(4).tolist() == [3, 4, 5, 6]
 
 
-def test_shared_memory_carries_nothing_between_address_spaces(kernels: _Kernels) -> None:
+def test_shared_memory_carries_nothing_between_address_spaces(kernels: Kernels) -> None:
     """A kernel finds no trace of another address space's shared memory."""
-    parameters = struct.pack("<Q", BASE + _DATA)
+    parameters = struct.pack("<Q", BASE + DATA)
     kernels.run(_SHARED, parameters, block=(256, 1, 1), shared=1024)
     other_space = kernels.rig.space(kernels.rig.other_vram)
-    other = _Kernels(kernels.rig, other_space, kernels.rig.channel(other_space, kernels.rig.other_vram))
+    other = Kernels(kernels.rig, other_space, kernels.rig.channel(other_space, kernels.rig.other_vram))
     assert other.run(_SHARED, parameters, block=(256, 1, 1), shared=1024) is Fault.NONE
     assert not other.array(256).any()
 
 
-def test_a_long_kernel_yields_to_other_channels(kernels: _Kernels) -> None:
+def test_a_long_kernel_yields_to_other_channels(kernels: Kernels) -> None:
     """Work is cut at block ranges: a short submission is served while a long kernel runs."""
     short = kernels.rig.channel(kernels.space)
     n = 1 << 31

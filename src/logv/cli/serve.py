@@ -19,6 +19,12 @@ LEVELS = ("debug", "info", "warning", "error")
 @click.command()
 @click.option("--vram", metavar="SIZE", help="GPU memory, such as 1GiB.  [default: what the VMs have]")
 @click.option(
+    "--compute-threads",
+    type=int,
+    metavar="N",
+    help="Host threads that run the blocks of one launch, where CPUs are idle.  [default: 1]",
+)
+@click.option(
     "--socket-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the sockets go; made if it is missing, and nobody else may enter it.",
@@ -32,7 +38,12 @@ LEVELS = ("debug", "info", "warning", "error")
 )
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
 def serve(
-    vram: str | None, socket_dir: Path | None, vms: tuple[str, ...], config_file: Path | None, log_level: str
+    vram: str | None,
+    compute_threads: int | None,
+    socket_dir: Path | None,
+    vms: tuple[str, ...],
+    config_file: Path | None,
+    log_level: str,
 ) -> None:
     """Share one GPU among VMs, each a process of its own.
 
@@ -44,6 +55,7 @@ def serve(
     \b
     The file
       vram = "1GiB"
+      compute-threads = 2         # that run the blocks of one launch; 1, if left out
       socket-dir = "/run/user/1000/logv"
       [vm.dash]
       memory = "128MiB"
@@ -63,6 +75,7 @@ def serve(
         socket_dir=directory,
         vms=(*found.get("vms", ()), *map(VmConfig.parse, vms)),
         vram=parse_size(vram, "vram") if vram is not None else found.get("vram"),
+        compute_threads=compute_threads if compute_threads is not None else found.get("compute_threads", 1),
     )
     log_to_stderr(log_level)
     stop = threading.Event()

@@ -3,6 +3,7 @@
 .. code-block:: toml
 
     vram = "1GiB"                     # of the GPU; what the VMs have together, if left out
+    compute-threads = 2               # that run the blocks of one launch; 1, if left out
     socket-dir = "/run/user/1000/logv"
 
     [vm.dash]
@@ -61,11 +62,14 @@ class DaemonConfig:
         At least one, each name once.
     vram : int or None
         Bytes of GPU memory; None means what the VMs have together.
+    compute_threads : int
+        Host threads that run the blocks of one launch.
     """
 
     socket_dir: Path
     vms: tuple[VmConfig, ...]
     vram: int | None = None
+    compute_threads: int = 1
 
     def __post_init__(self) -> None:
         names = [vm.name for vm in self.vms]
@@ -83,7 +87,7 @@ class DaemonConfig:
 
 
 def load_config(path: Path) -> dict[str, Any]:
-    """Return what a TOML file says: ``vram``, ``socket_dir`` and ``vms``, as far as it says it.
+    """Return what a TOML file says of ``vram``, ``compute_threads``, ``socket_dir`` and ``vms``.
 
     Raises
     ------
@@ -103,10 +107,12 @@ def load_config(path: Path) -> dict[str, Any]:
 
 
 def _parse(content: Mapping[str, Any]) -> dict[str, Any]:
-    _check_keys(content, {"vram", "socket-dir", "vm"}, "the file")
+    _check_keys(content, {"vram", "compute-threads", "socket-dir", "vm"}, "the file")
     found: dict[str, Any] = {}
     if "vram" in content:
         found["vram"] = parse_size(content["vram"], "vram")
+    if "compute-threads" in content:
+        found["compute_threads"] = content["compute-threads"]
     if "socket-dir" in content:
         if not isinstance(content["socket-dir"], str):
             raise InvalidValueError("socket-dir must be text")

@@ -13,7 +13,3 @@ cdef int launch_step(Gpu *gpu, Channel *channel, uint64_t deadline_ns) noexcept 
 cdef Program *find_program(VSpace *space, uint64_t address, const uint32_t *block) noexcept nogil
 # Forget an address space's compiled programs (instruction-cache invalidate).
 cdef void forget_programs(VSpace *space) noexcept nogil
-
-cdef void install_guard() noexcept nogil
-cdef void enter_engine_thread() noexcept nogil
-cdef void interrupt_kernel(Gpu *gpu, uint64_t run) noexcept nogil

@@ -1,59 +1,33 @@
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
-from posix.types cimport pid_t
 
 from logv cimport _hw
 from logv._fastpath cimport (
-    ACCESS_READ, ACCESS_WRITE, FP_OK, load_acquire32, mmu_read, mmu_write, now_ns, store_release64,
+    ACCESS_READ, ACCESS_WRITE, FP_OK, load_acquire32, mmu_read, mmu_write, now_ns,
 )
 from logv.gpu._channel cimport (
     FAULT_BAD_LAUNCH, FAULT_BAD_METHOD, FAULT_MISALIGNED, FAULT_MMU, FAULT_TIMEOUT, FAULT_TRAP,
     channel_fault, channel_mmu_fault, release_semaphore,
 )
+from logv.gpu._compute_threads cimport (
+    KERNEL_INTERRUPTED, KERNEL_RAN, KERNEL_TRAPPED, clean_arenas, run_blocks, run_together,
+)
 from logv.gpu._state cimport (
-    BANK0_BYTES, PROGRAM_SLOTS, STEP_BLOCKED, STEP_OK, STEP_YIELD, Channel, Gpu, Launch, Program, VSpace,
-    load64, qmd_field, pthread_mutex_lock, pthread_mutex_unlock,
+    BANK0_BYTES, PROGRAM_SLOTS, STEP_BLOCKED, STEP_OK, STEP_YIELD, Channel, ComputeThread, Gpu, Launch, Program,
+    VSpace, load64, qmd_field, pthread_mutex_lock, pthread_mutex_unlock,
 )
 
-
-cdef extern from "_guard.h" nogil:
-    enum:
-        LOGV_RAN
-        LOGV_TRAPPED
-        LOGV_FAULTED
-        LOGV_INTERRUPTED
-    ctypedef int32_t (*logv_kernel_t)(const uint8_t *, uint8_t *, uint8_t *, uint8_t *, const uint32_t *,
-                                      uint64_t, uint64_t)
-    void logv_guard_install()
-    void logv_guard_thread()
-    int logv_guarded_run(logv_kernel_t, const uint8_t *, uint8_t *, uint8_t *, uint8_t *, const uint32_t *,
-                         uint64_t, uint64_t, uint64_t, const uint64_t *)
-    size_t logv_guard_fault_address()
-    int logv_guard_fault_write()
-    void logv_guard_interrupt(pid_t)
 
 cdef enum:
     LAUNCH_WAITS = 1
     LAUNCH_RUNS = 2
     # A range of blocks is cut so that it takes about this long: the grain of yielding and of stopping.
     RANGE_NS = 250_000
+    # What is left of a launch is run by all threads if one needs at least this long for it: about four
+    # times what it takes to wake the others.
+    TOGETHER_NS = 200_000
     # The fields of RELEASE1 lie this many words after those of RELEASE0.
     RELEASE_WORDS = 4
-
-
-cdef void install_guard() noexcept nogil:
-    logv_guard_install()
-
-
-cdef void enter_engine_thread() noexcept nogil:
-    logv_guard_install()
-    logv_guard_thread()
-
-
-cdef void interrupt_kernel(Gpu *gpu, uint64_t run) noexcept nogil:
-    # Says which run is meant: the signal may arrive when another channel's is under way.
-    store_release64(&gpu.abort_run, run)
-    logv_guard_interrupt(gpu.engine_tid)
 
 
 cdef Program *find_program(VSpace *space, uint64_t address, const uint32_t *block) noexcept nogil:
@@ -151,18 +125,6 @@ cdef int _find(Gpu *gpu, Channel *channel) noexcept nogil:
     return STEP_OK
 
 
-cdef void _clean_arenas(Gpu *gpu, Channel *channel, uint64_t shared, uint64_t scratch) noexcept nogil:
-    """Let no kernel read what one of another address space left in shared or local memory."""
-    if gpu.arena_vspace != channel.vspace:
-        memset(gpu.shared_arena, 0, gpu.shared_dirty)
-        memset(gpu.scratch_arena, 0, gpu.scratch_dirty)
-        gpu.shared_dirty = gpu.scratch_dirty = 0
-        gpu.arena_vspace = channel.vspace
-    # Shared offsets may reach the end of the last page without a fault, so that page counts as used.
-    gpu.shared_dirty = max(gpu.shared_dirty, (shared + 4095) & ~<uint64_t> 4095)
-    gpu.scratch_dirty = max(gpu.scratch_dirty, scratch)
-
-
 cdef int _release(Gpu *gpu, Channel *channel, const uint32_t *qmd) noexcept nogil:
     """Carry out RELEASE0 of `qmd`, or RELEASE1 if `qmd` is advanced by the distance of the two."""
     cdef uint64_t address, payload, structure
@@ -199,20 +161,20 @@ cdef int _complete(Gpu *gpu, Channel *channel) noexcept nogil:
     return step
 
 
-cdef int _kernel_fault(Gpu *gpu, Channel *channel, uint8_t *aperture, int outcome) noexcept nogil:
+cdef int _kernel_fault(Gpu *gpu, Channel *channel, const ComputeThread *thread) noexcept nogil:
     """Report what ended a kernel early."""
-    cdef size_t address = logv_guard_fault_address()
-    cdef size_t low = <size_t> aperture
+    cdef size_t address = thread.fault_address
+    cdef size_t low = <size_t> gpu.vspaces[channel.vspace].aperture
     cdef size_t guard = <size_t> 1 << _hw.APERTURE_GUARD_BITS
-    cdef uint32_t access = ACCESS_WRITE if logv_guard_fault_write() else ACCESS_READ
-    if outcome == LOGV_TRAPPED:
+    cdef uint32_t access = ACCESS_WRITE if thread.fault_write else ACCESS_READ
+    if thread.outcome == KERNEL_TRAPPED:
         return channel_fault(gpu, channel, FAULT_TRAP, 0, 0, NULL)
-    if outcome == LOGV_INTERRUPTED:
+    if thread.outcome == KERNEL_INTERRUPTED:
         return channel_fault(gpu, channel, FAULT_TIMEOUT, 0, 0, NULL)
     if low - guard <= address < low + (<size_t> 1 << _hw.APERTURE_VA_BITS) + guard:
         # Below the aperture it reads as the two's complement address that the kernel computed.
         return channel_fault(gpu, channel, FAULT_MMU, address - low, access, NULL)
-    low = <size_t> gpu.shared_arena
+    low = <size_t> thread.shared_arena
     if low - guard <= address < low + (<size_t> 1 << _hw.SHARED_ARENA_BITS) + guard:
         return channel_fault(gpu, channel, FAULT_MMU, address - low, access, b"outside shared memory")
     # The CPU reports a misaligned vector access with no address.
@@ -224,45 +186,45 @@ cdef int launch_step(Gpu *gpu, Channel *channel, uint64_t deadline_ns) noexcept 
     cdef VSpace *space = &gpu.vspaces[channel.vspace]
     cdef Program *program = &launch.program
     cdef Program *slot
-    cdef uint64_t begin, count, started, now, run, cost
-    cdef uint8_t *aperture = space.aperture
-    cdef int outcome, step
+    cdef ComputeThread *thread = &gpu.threads[0]
+    cdef uint64_t begin, count, started, now, cost
+    cdef int step
     if launch.active == LAUNCH_WAITS:
         step = _find(gpu, channel)
         if step != STEP_OK:
             return step
     cost = program.ns_per_block
-    _clean_arenas(gpu, channel, launch.shared_bytes, program.scratch_bytes)
+    clean_arenas(thread, channel)
     memcpy(gpu.parameter_arena, launch.bank0 + _hw.CONSTANT_BANK0_PARAMETERS, program.parameter_bytes)
     # The kernel's own accesses are checked by the CPU's page tables, which a TLB invalidate changes at
     # once; so the lock is not needed, and a long kernel does not hold up an unmap.
     pthread_mutex_unlock(&space.lock)
     while True:
         begin = launch.next_block
-        count = RANGE_NS // cost if cost else 1
-        count = max(<uint64_t> 1, min(count, launch.blocks - begin))
-        started = now_ns()
-        run = gpu.run + 1
-        store_release64(&gpu.run, run)
-        store_release64(&gpu.kernel_start_ns, started)
-        outcome = logv_guarded_run(<logv_kernel_t> program.code, gpu.parameter_arena, aperture,
-                                   gpu.shared_arena, gpu.scratch_arena, launch.grid, begin, begin + count,
-                                   run, &gpu.abort_run)
-        store_release64(&gpu.kernel_start_ns, 0)
-        now = now_ns()
-        if outcome != LOGV_RAN:
-            break
-        launch.next_block = begin + count
-        # At least 1 ns, so that "no estimate" stays apart; smoothed against interruptions.
-        cost = (3 * cost + (now - started) // count) // 4 + 1 if cost else (now - started) // count + 1
-        if launch.next_block >= launch.blocks or now >= deadline_ns or load_acquire32(&channel.stopping):
+        if gpu.thread_count > 1 and cost and launch.blocks - begin > TOGETHER_NS // cost:
+            thread = run_together(gpu, channel, deadline_ns, &cost)
+            now = now_ns()
+        else:
+            count = RANGE_NS // cost if cost else 1
+            count = max(<uint64_t> 1, min(count, launch.blocks - begin))
+            started = now_ns()
+            run_blocks(gpu, thread, channel, begin, begin + count, started)
+            now = now_ns()
+            if thread.outcome == KERNEL_RAN:
+                launch.next_block = begin + count
+                # At least 1 ns, so that "no estimate" stays apart; smoothed against interruptions.
+                cost = (3 * cost + (now - started) // count) // 4 + 1 if cost else (now - started) // count + 1
+        if (
+            thread.outcome != KERNEL_RAN or launch.next_block >= launch.blocks or now >= deadline_ns
+            or load_acquire32(&channel.stopping)
+        ):
             break
     pthread_mutex_lock(&space.lock)
-    if outcome != LOGV_RAN:
+    if thread.outcome != KERNEL_RAN:
         if load_acquire32(&channel.stopping):
             launch.active = 0
             return STEP_YIELD
-        return _kernel_fault(gpu, channel, aperture, outcome)
+        return _kernel_fault(gpu, channel, thread)
     program.ns_per_block = cost
     slot = find_program(space, program.address, launch.block)
     if slot.code == program.code:

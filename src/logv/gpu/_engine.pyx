@@ -1,4 +1,4 @@
-"""The engine: one thread, outside the GIL, that runs every channel of the software GPU.
+"""The engine: one thread, outside the GIL, that runs every channel of the software GPU, and its helpers.
 
 The class below is the wiring: it owns the C state, maps memory, and lets Python threads change the
 tables while the engine runs. It checks what a driver could get wrong; what a guest can write is
@@ -14,10 +14,11 @@ from libc.string cimport memset
 
 from logv cimport _hw
 from logv._fastpath cimport (
-    FP_OK, load_acquire32, load_acquire64, mmu_init, mmu_invalidate, mmu_read, now_ns, store_release32,
+    FP_OK, load_acquire32, mmu_init, mmu_invalidate, mmu_read, store_release32,
 )
 from logv.gpu._channel cimport FAULT_BAD_PROGRAM, channel_fault
-from logv.gpu._compute_engine cimport find_program, forget_programs, interrupt_kernel
+from logv.gpu._compute_engine cimport find_program, forget_programs
+from logv.gpu._compute_threads cimport dismiss_workers, interrupt_kernels, join_teams
 from logv.gpu._memory cimport HostMemory, drop_arena, make_arena, release_aperture, reserve_aperture
 from logv.gpu._scheduler cimport drain, lock_gpu, run_engine, signal
 from logv.gpu._state cimport (
@@ -69,6 +70,8 @@ cdef class Engine:
         A range of thread blocks (at least one block) that runs longer stops its channel.
     timeslice_ns : int
         How long a channel may run while others wait; one thread block is the smallest step.
+    compute_threads : int
+        How many threads run the blocks of a launch, at most ``MAX_COMPUTE_THREADS``. The engine's is one.
     """
 
     cdef Gpu gpu
@@ -76,12 +79,13 @@ cdef class Engine:
     cdef list kernels        # per address space: id -> (compiled kernel, name) its programs point into
     cdef object epoll
 
-    def __cinit__(self, uint64_t watchdog_ns, uint64_t timeslice_ns):
+    def __cinit__(self, uint64_t watchdog_ns, uint64_t timeslice_ns, uint32_t compute_threads):
         cdef int i
         cdef Gpu *gpu = &self.gpu
         memset(gpu, 0, sizeof(Gpu))
         gpu.control_fd = gpu.service_fd = -1
-        gpu.current = gpu.arena_vspace = -1
+        gpu.current = -1
+        gpu.thread_count = compute_threads
         gpu.watchdog_ns = watchdog_ns
         gpu.timeslice_ns = timeslice_ns
         pthread_mutex_init(&gpu.lock, NULL)
@@ -94,12 +98,15 @@ cdef class Engine:
         for i in range(_hw.MAX_VSPACES):
             pthread_mutex_init(&gpu.vspaces[i].lock, NULL)
 
-    def __init__(self, uint64_t watchdog_ns, uint64_t timeslice_ns):
+    def __init__(self, uint64_t watchdog_ns, uint64_t timeslice_ns, uint32_t compute_threads):
         cdef Gpu *gpu = &self.gpu
+        cdef uint32_t i
         self.kernels = [{} for _ in range(_hw.MAX_VSPACES)]
         self.memory = HostMemory()
-        gpu.shared_arena = make_arena(SHARED_BYTES, GUARD_BYTES)
-        gpu.scratch_arena = make_arena(_hw.MAX_SCRATCH_BYTES, SCRATCH_GUARD)
+        for i in range(gpu.thread_count):
+            gpu.threads[i].arena_vspace = -1
+            gpu.threads[i].shared_arena = make_arena(SHARED_BYTES, GUARD_BYTES)
+            gpu.threads[i].scratch_arena = make_arena(_hw.MAX_SCRATCH_BYTES, SCRATCH_GUARD)
         gpu.control_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         gpu.service_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.epoll = select.epoll()
@@ -109,10 +116,11 @@ cdef class Engine:
     def __dealloc__(self):
         cdef Gpu *gpu = &self.gpu
         cdef int i
-        if gpu.shared_arena != NULL:
-            drop_arena(gpu.shared_arena, SHARED_BYTES, GUARD_BYTES)
-        if gpu.scratch_arena != NULL:
-            drop_arena(gpu.scratch_arena, _hw.MAX_SCRATCH_BYTES, SCRATCH_GUARD)
+        for thread in gpu.threads[:gpu.thread_count]:
+            if thread.shared_arena != NULL:
+                drop_arena(thread.shared_arena, SHARED_BYTES, GUARD_BYTES)
+            if thread.scratch_arena != NULL:
+                drop_arena(thread.scratch_arena, _hw.MAX_SCRATCH_BYTES, SCRATCH_GUARD)
         if gpu.vspaces != NULL:
             for i in range(_hw.MAX_VSPACES):
                 self._drop_space(&gpu.vspaces[i])
@@ -141,8 +149,13 @@ cdef class Engine:
         with nogil:
             run_engine(&self.gpu)
 
+    def compute(self, uint32_t index):
+        """Run blocks beside the engine until :meth:`stop`; the body of compute thread `index`, from 1 on."""
+        with nogil:
+            join_teams(&self.gpu, index)
+
     def stop(self):
-        """Make :meth:`run` and :meth:`next_request` return, whatever a kernel is doing."""
+        """Make :meth:`run`, :meth:`compute` and :meth:`next_request` return, whatever a kernel is doing."""
         cdef int64_t current
         store_release32(&self.gpu.stop, 1)
         signal(self.gpu.control_fd)
@@ -154,9 +167,10 @@ cdef class Engine:
             pthread_mutex_unlock(&self.gpu.lock)
         if current >= 0:
             self._let_go(current)
+        dismiss_workers(&self.gpu)
 
     def close(self):
-        """Give up the descriptors; call it when both threads have ended."""
+        """Give up the descriptors; call it when all threads have ended."""
         for fd in (self.gpu.control_fd, self.gpu.service_fd):
             if fd >= 0:
                 os.close(fd)
@@ -206,6 +220,7 @@ cdef class Engine:
     def detach_vspace(self, uint32_t index):
         """Give up an address space that no channel uses."""
         cdef VSpace *space = self._space(index)
+        cdef uint32_t i
         if space.channels:
             raise InvalidValueError(f"address space {index} still has {space.channels} channels")
         with nogil:
@@ -213,9 +228,10 @@ cdef class Engine:
             space.attached = 0
             pthread_mutex_unlock(&space.lock)
             lock_gpu(&self.gpu)
-            if self.gpu.arena_vspace == index:
-                # The next owner of this number must not pass for the one whose data the arenas hold.
-                self.gpu.arena_vspace = -1
+            for i in range(self.gpu.thread_count):
+                if self.gpu.threads[i].arena_vspace == index:
+                    # The next owner of this number must not pass for the one whose data the arenas hold.
+                    self.gpu.threads[i].arena_vspace = -1
             pthread_mutex_unlock(&self.gpu.lock)
         self._drop_space(space)
         self.kernels[index] = {}
@@ -362,18 +378,17 @@ cdef class Engine:
 
     cdef void _let_go(self, int64_t index) noexcept:
         """Wait until the engine does not run channel `index`; interrupt its kernel if it lasts."""
-        cdef uint64_t waited = 0, run
+        cdef uint64_t waited = 0
         with nogil:
             store_release32(&self.gpu.channels[index].stopping, 1)
             while True:
                 lock_gpu(&self.gpu)
                 if self.gpu.current != index:
                     break
-                # While the channel has its turn, this is a run of its own, or one that has ended.
-                run = load_acquire64(&self.gpu.run)
-                pthread_mutex_unlock(&self.gpu.lock)
+                # While the channel has its turn, whatever runs is its own; the lock keeps it from ending.
                 if waited >= STOP_GRACE_US:
-                    interrupt_kernel(&self.gpu, run)
+                    interrupt_kernels(&self.gpu, 0)
+                pthread_mutex_unlock(&self.gpu.lock)
                 usleep(STOP_POLL_US)
                 waited += STOP_POLL_US
             pthread_mutex_unlock(&self.gpu.lock)
@@ -457,18 +472,11 @@ cdef class Engine:
                 if not found:
                     if poll(&waiting, 1, WATCHDOG_LOOK_MS) > 0:
                         drain(self.gpu.service_fd)
-                    self._watch()
+                    interrupt_kernels(&self.gpu, self.gpu.watchdog_ns)
         if not found:
             return None
         text = self._text(vspace, generation, address)
         return (index, serial), (vspace, generation), address, (block[0], block[1], block[2]), text
-
-    cdef void _watch(self) noexcept nogil:
-        # In this order: a run that begins in between has a start of its own, which is recent.
-        cdef uint64_t run = load_acquire64(&self.gpu.run)
-        cdef uint64_t started = load_acquire64(&self.gpu.kernel_start_ns)
-        if started and now_ns() - started > self.gpu.watchdog_ns:
-            interrupt_kernel(&self.gpu, run)
 
     cdef bytes _text(self, uint32_t vspace, uint32_t generation, uint64_t address):
         cdef VSpace *space = &self.gpu.vspaces[vspace]

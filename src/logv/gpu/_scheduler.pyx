@@ -2,7 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from logv._fastpath cimport doorbell_sleeping, gp_pending, idle_step, load_acquire32, now_ns
 from logv.gpu._channel cimport logv_count
-from logv.gpu._compute_engine cimport enter_engine_thread, install_guard
+from logv.gpu._compute_threads cimport enter_compute_thread, install_guard
 from logv.gpu._pbdma cimport channel_run
 from logv.gpu._state cimport (
     MAX_PORTS, STEP_BLOCKED, Channel, Gpu, pthread_mutex_lock, pthread_mutex_unlock,
@@ -22,17 +22,6 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef extern from "<sched.h>" nogil:
     int sched_yield()
-
-cdef extern from *:
-    """
-    #include <sys/prctl.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
-    static inline pid_t logv_gettid(void) { return (pid_t)syscall(SYS_gettid); }
-    static inline void logv_name_thread(const char *name) { prctl(PR_SET_NAME, name); }
-    """
-    int logv_gettid() nogil
-    void logv_name_thread(const char *) nogil
 
 cdef enum:
     EVENTS = 64
@@ -151,10 +140,7 @@ cdef bint _sleep(Gpu *gpu) noexcept nogil:
 
 cdef void run_engine(Gpu *gpu) noexcept nogil:
     cdef uint64_t idle_since = now_ns()
-    gpu.engine_tid = logv_gettid()
-    # Python does not tell the kernel; top, perf and who pins threads look there.
-    logv_name_thread(b"logv-engine")
-    enter_engine_thread()
+    enter_compute_thread(gpu, 0, b"logv-engine")
     while not load_acquire32(&gpu.stop):
         if _pass(gpu):
             idle_since = now_ns()

@@ -139,6 +139,34 @@ cdef struct Channel:
     uint32_t *copy_methods      # METHOD_WORDS each, allocated when the class is allowed
     uint32_t *compute_methods
 
+# A thread that runs kernels; the first is the engine.
+cdef struct ComputeThread:
+    pid_t tid
+    uint64_t start_ns           # when the range of blocks that runs began; 0: none runs
+    uint64_t run                # counts the ranges; the one that runs, or the last
+    uint64_t abort_run          # the range that is to be interrupted
+    # what the last range came to, and where if it faulted
+    int outcome
+    int fault_write
+    size_t fault_address
+    uint8_t *shared_arena
+    uint8_t *scratch_arena
+    # whose data the arenas hold, and how much of it
+    int64_t arena_vspace
+    uint64_t shared_dirty
+    uint64_t scratch_dirty
+
+# A part of a launch that several threads run.
+cdef struct Team:
+    uint32_t calls              # grows when there is something to do; workers sleep on it
+    uint32_t gate               # whether workers may enter, and how many are inside
+    uint32_t failed             # 1 + the thread whose kernel ended early first, 0: none did
+    Channel *channel
+    uint64_t deadline_ns
+    uint64_t ns_per_block       # estimate
+    uint64_t busy_ns            # measured, in all threads, and for how many blocks
+    uint64_t blocks_done
+
 cdef struct Gpu:
     pthread_mutex_t lock
     uint32_t want_lock          # threads that wait for `lock`; the engine lets them go first
@@ -146,11 +174,10 @@ cdef struct Gpu:
     int control_fd
     int service_fd
     int epoll_fd
-    pid_t engine_tid
+    ComputeThread threads[_hw.MAX_COMPUTE_THREADS]
+    uint32_t thread_count
+    Team team
     int64_t current             # channel being run, -1 none
-    uint64_t kernel_start_ns    # 0: no kernel is running
-    uint64_t run                # counts the runs of kernels; the one under way, or the last
-    uint64_t abort_run          # the run that is to be interrupted
     uint64_t watchdog_ns
     uint64_t timeslice_ns
     uint32_t runlist[_hw.MAX_CHANNELS]
@@ -162,13 +189,7 @@ cdef struct Gpu:
     Port *ports                 # MAX_PORTS
     uint32_t requests[_hw.MAX_CHANNELS]   # channels whose program is asked for
     uint32_t request_count
-    uint8_t *shared_arena
-    uint8_t *scratch_arena
     uint8_t *parameter_arena    # 64-byte aligned, for vector loads
-    # whose data the arenas hold, and how much of it
-    int64_t arena_vspace
-    uint64_t shared_dirty
-    uint64_t scratch_dirty
     uint64_t sleeps             # statistics
 
 cdef enum:

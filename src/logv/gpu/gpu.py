@@ -1,6 +1,7 @@
-"""The software GPU as its driver sees it: windows, ports, address spaces, channels, and two threads."""
+"""The software GPU as its driver sees it: windows, ports, address spaces, channels, and threads."""
 
 import logging
+import operator
 import threading
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from logv.gpu.disk_cache import DiskCache
 from logv.gpu.kernel_cache import KernelCache
 from logv.gpu.port import Port
 from logv.gpu.window import WINDOW_ALIGNMENT, Window
-from logv.hw.software_gpu import CHANNELS_PER_CLIENT
+from logv.hw.software_gpu import CHANNELS_PER_CLIENT, MAX_COMPUTE_THREADS
 from logv.uapi import Domain
 
 _log = logging.getLogger(__name__)
@@ -18,10 +19,20 @@ _log = logging.getLogger(__name__)
 _KERNELS = KernelCache()
 
 
+def _thread_count(compute_threads: int) -> int:
+    if isinstance(compute_threads, bool) or not hasattr(compute_threads, "__index__"):
+        raise InvalidValueError(f"compute_threads must be a number, not {type(compute_threads).__name__}")
+    count = operator.index(compute_threads)
+    if not 1 <= count <= MAX_COMPUTE_THREADS:
+        raise InvalidValueError(f"compute_threads must be 1 to {MAX_COMPUTE_THREADS}, not {count}")
+    return count
+
+
 class Gpu:
     """A software GPU that speaks NVIDIA's published Ampere interface.
 
-    One thread runs the channels, outside the GIL; another compiles the programs that they launch.
+    One thread runs the channels, outside the GIL; another compiles the programs that they launch. Further
+    compute threads help with launches that last.
 
     Parameters
     ----------
@@ -29,29 +40,41 @@ class Gpu:
         Seconds after which a thread block that does not end stops its channel.
     timeslice_s : float
         Seconds a channel may run while others wait.
+    compute_threads : int
+        Host threads that run the blocks of one launch, 1 to ``MAX_COMPUTE_THREADS``.
     disk_cache : DiskCache, optional
         Where compiled kernels are kept for the next process.
     """
 
     def __init__(
-        self, *, watchdog_s: float = 5.0, timeslice_s: float = 0.001, disk_cache: DiskCache | None = None
+        self,
+        *,
+        watchdog_s: float = 5.0,
+        timeslice_s: float = 0.001,
+        compute_threads: int = 1,
+        disk_cache: DiskCache | None = None,
     ) -> None:
         if watchdog_s <= 0 or timeslice_s <= 0:
             raise InvalidValueError("watchdog_s and timeslice_s must be greater than 0")
+        threads = _thread_count(compute_threads)
         self._disk_cache = disk_cache
-        self._engine = Engine(int(watchdog_s * 1e9), int(timeslice_s * 1e9))
+        self._engine = Engine(int(watchdog_s * 1e9), int(timeslice_s * 1e9), threads)
         self._windows: dict[Domain, list[Window]] = {domain: [] for domain in Domain}
         self._ports: list[Port] = []
         self._threads = [
             threading.Thread(target=self._engine.run, name="logv-engine", daemon=True),
             threading.Thread(target=self._serve_programs, name="logv-compiler", daemon=True),
         ]
+        self._threads += [
+            threading.Thread(target=self._engine.compute, args=(index,), name="logv-compute", daemon=True)
+            for index in range(1, threads)
+        ]
         self._closed = False
         for thread in self._threads:
             thread.start()
 
     def close(self) -> None:
-        """Stop both threads, whatever runs, and give everything back. Closing twice is harmless."""
+        """Stop all threads, whatever runs, and give everything back. Closing twice is harmless."""
         if self._closed:
             return
         self._closed = True

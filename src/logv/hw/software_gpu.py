@@ -34,6 +34,10 @@ MAX_PROGRAM_BYTES = 4 * 2**20
 # Different compiled kernels that one address space can keep alive: bounds the host memory they take.
 MAX_PROGRAMS_PER_VSPACE = 4096
 
+# Host threads that run the blocks of one launch; each reserves the arenas of one, 2 * 2**APERTURE_GUARD_BITS
+# bytes of address space and more.
+MAX_COMPUTE_THREADS = 64
+
 MAX_CHANNELS = 4096
 MAX_VSPACES = 512
 CHANNELS_PER_CLIENT = 128
