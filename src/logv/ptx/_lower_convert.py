@@ -75,7 +75,7 @@ def _convert(
         if from_float:
             if mode not in _INTEGER_ROUNDING:
                 raise instruction.error("an integer rounding (.rni .rzi .rmi .rpi) is needed")
-            return _float_to_integer(low, x, to, mode)
+            return _float_to_integer(low, x, to, source, mode)
         if mode:
             raise instruction.error("integers are not rounded")
         return _integer_to_integer(low, x, to, source, "sat" in flags)
@@ -115,10 +115,13 @@ def _integer_to_integer(low: Lowering, x: Value, to: ScalarType, source: ScalarT
     return _resize(low, x, to.bits, source.signed)
 
 
-def _float_to_integer(low: Lowering, x: Value, to: ScalarType, mode: str) -> Value:
-    # The saturating conversion truncates by itself.
+def _float_to_integer(low: Lowering, x: Value, to: ScalarType, source: ScalarType, mode: str) -> Value:
+    # The saturating conversion truncates by itself, and makes a NaN 0.
     whole = x if mode == "rzi" else low.op(_INTEGER_ROUNDING[mode], x.type, x)
-    return low.op("fptosi_sat" if to.signed else "fptoui_sat", f"i{to.bits}", whole)
+    result = low.op("fptosi_sat" if to.signed else "fptoui_sat", f"i{to.bits}", whole)
+    if max(to.bits, source.bits) < 64:
+        return result
+    return low.select(low.compare("uno", x, x), low.const(result.type, 1 << (to.bits - 1)), result)
 
 
 def _float_to_float(
