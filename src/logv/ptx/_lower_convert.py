@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable
 
-from logv.hw.software_gpu import WINDOW_BITS
 from logv.ptx import _half
 from logv.ptx._ir import Value
 from logv.ptx._lower_float import check_flush, flush, real, saturate_float
 from logv.ptx._lowering import Lowering, require_type
 from logv.ptx._rounding import narrow, round_from_nearest
-from logv.ptx._spaces import WINDOWS
+from logv.ptx._spaces import WINDOW_BITS, WINDOWS
 from logv.ptx._syntax import Instruction
 from logv.ptx._types import SCALAR_TYPES, ScalarType
 

@@ -4,15 +4,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from logv.errors import PtxError
-from logv.hw.software_gpu import CONSTANT_WINDOW, LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW
 from logv.ptx._ir import Access, Block, Function, Value
 
-# Begins of the windows among generic addresses; what lies in none of them is global.
+# Where the other memories stand among generic addresses: beyond everything that is global. Each window
+# begins at a multiple of its size, so the lower bits of a generic address are the address within.
+WINDOW_BITS = 32
 WINDOWS = {
-    "shared": SHARED_WINDOW,
-    "local": LOCAL_WINDOW,
-    "const": CONSTANT_WINDOW,
-    "param": PARAMETER_WINDOW,
+    "shared": 0x0001_0000_0000_0000,
+    "local": 0x0002_0000_0000_0000,
+    "const": 0x0003_0000_0000_0000,
+    "param": 0x0004_0000_0000_0000,
 }
 _THROUGH = frozenset({"add", "sub", "and", "or"})
 _MERGES = frozenset({"phi", "select"})

@@ -4,13 +4,14 @@ Accesses carry an access group that the loop over x declares free of dependences
 because threads between two barriers are; atomics and volatile accesses stay outside of that.
 """
 
-from logv.hw.software_gpu import APERTURE_VA_BITS, WINDOW_BITS
+from logv.hw.software_gpu import APERTURE_VA_BITS
 from logv.ptx._address import Split, choose_address, split_address
 from logv.ptx._ir import Access, Block, Value
 from logv.ptx._liveness import SlotClass
 from logv.ptx._plan import RegionPlan
 from logv.ptx._regions import Region
 from logv.ptx._scratch import ScratchLayout
+from logv.ptx._spaces import WINDOW_BITS
 from logv.ptx._types import VALUE_BITS
 from logv.ptx._writer import Writer
 
