@@ -186,8 +186,8 @@ def _to_tensor_float(low: Lowering, instruction: Instruction) -> None:
 
 def _pack_integers(low: Lowering, instruction: Instruction) -> None:
     """``cvt.pack``: two saturated integers, and for small ones what was packed before above them."""
-    kinds = [SCALAR_TYPES[name] for name in instruction.modifiers if name in SCALAR_TYPES]
-    (to, source_kind, *rest), flags = low.split(instruction, {"pack", "sat"}, len(kinds))
+    count = 3 if "b32" in instruction.modifiers else 2
+    (to, source_kind, *rest), flags = low.split(instruction, {"pack", "sat"}, count)
     require_type(instruction, to, "u16 s16 u8 s8")
     if source_kind.name != "s32" or "sat" not in flags or [kind.name for kind in rest] not in ([], ["b32"]):
         raise instruction.error(".sat, the type of the parts and .s32 are needed")
