@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logv.hw.software_gpu import APERTURE_GUARD_BITS, APERTURE_VA_BITS, SHARED_ARENA_BITS, WINDOW_BITS
+from logv.hw.software_gpu import APERTURE_GUARD_BITS, APERTURE_VA_BITS, SHARED_ARENA_BITS
 from logv.ptx._address import split_address
 from logv.ptx._ir import Value
 from logv.ptx._ranges import Ranges
+from logv.ptx._spaces import WINDOW_BITS
 
 BLOCK = (64, 4, 2)
 WORD = 1 << 64

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from tests.ptx.ptx_harness import Bench, kernel_of
 
 from logv.errors import PtxError
-from logv.hw.software_gpu import CONSTANT_WINDOW, LOCAL_WINDOW, SHARED_WINDOW
 from logv.ptx import compile_entry, parse
+from logv.ptx._spaces import WINDOWS
 
 THREADS = 64
 LANES = np.arange(THREADS)
@@ -121,7 +121,12 @@ def test_addresses_lie_in_the_windows() -> None:
     out = bench.upload(np.zeros(6, np.uint64))
     assert bench.launch(compile_entry(parse(text), "k", (1, 1, 1)), [1], out) == 0
     found = bench.download(out, 4, np.uint64)
-    assert [int(word) for word in found] == [SHARED_WINDOW + 12, 0, LOCAL_WINDOW + 8, CONSTANT_WINDOW + 4]
+    assert [int(word) for word in found] == [
+        WINDOWS["shared"] + 12,
+        0,
+        WINDOWS["local"] + 8,
+        WINDOWS["const"] + 4,
+    ]
     assert list(bench.download(out + 32, 3, np.uint32)) == [77, 9, 9]
 
 

@@ -147,3 +147,15 @@ def test_any_combination_is_compiled_or_refused(
     except PtxError:
         return
     compile_entry(module, "k", (32, 1, 1))
+
+
+@pytest.mark.parametrize("entries", [1, 80])
+def test_instructions_that_become_many_operations(entries: int) -> None:
+    """A program whose instructions multiply is refused before it takes the compiler's time and memory."""
+    head, _, body = _HEAD.partition(".visible")
+    instructions = "fma.rp.f64 %g1, %g2, %g3, %g1; " * (20_000 // entries)
+    kernels = [
+        f".visible{body.replace('k(', f'k{number}(')}{instructions} ret; }}" for number in range(entries)
+    ]
+    with pytest.raises(PtxError, match=r"more than [0-9]+ operations"):
+        parse(head + "\n".join(kernels))

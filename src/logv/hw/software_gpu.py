@@ -8,13 +8,6 @@ APERTURE_VA_BITS = 37
 APERTURE_GUARD_BITS = 35
 # The shared-memory arena: offsets are masked to this many bits.
 SHARED_ARENA_BITS = 18
-# Where a block's other memories stand among generic addresses: beyond everything that is global. Each
-# window is 4 GiB large and begins at a multiple of that, so its lower 32 bits are the address within.
-WINDOW_BITS = 32
-SHARED_WINDOW = 0x0001_0000_0000_0000
-LOCAL_WINDOW = 0x0002_0000_0000_0000
-CONSTANT_WINDOW = 0x0003_0000_0000_0000
-PARAMETER_WINDOW = 0x0004_0000_0000_0000
 
 COMPUTE_CAPABILITY = 80
 WARP_SIZE = 32

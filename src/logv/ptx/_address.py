@@ -11,10 +11,10 @@ becomes a choice between addresses in each.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from logv.hw.software_gpu import APERTURE_GUARD_BITS, APERTURE_VA_BITS, SHARED_ARENA_BITS, WINDOW_BITS
+from logv.hw.software_gpu import APERTURE_GUARD_BITS, APERTURE_VA_BITS, SHARED_ARENA_BITS
 from logv.ptx._ir import Access, Value
 from logv.ptx._ranges import Ranges
-from logv.ptx._spaces import WINDOWS
+from logv.ptx._spaces import WINDOW_BITS, WINDOWS
 from logv.ptx._writer import Writer
 
 _MASK_BITS = {"global": APERTURE_VA_BITS, "shared": SHARED_ARENA_BITS}

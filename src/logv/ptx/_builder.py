@@ -5,6 +5,8 @@ from logv.ptx._ir import Block, Function, Value, link_predecessors, reverse_post
 
 # Bounds the product of blocks and live registers that hostile control flow can demand.
 MAX_LIVE = 1_000_000
+# Bounds time and memory: one instruction can become 150 operations. Regions bound what is compiled lower.
+MAX_OPERATIONS = 400_000
 
 
 class Builder:
@@ -16,6 +18,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.blocks: list[Block] = []
+        self.operations = 0
         self._constants: dict[tuple[str, int], Value] = {}
         self._written: dict[Block, dict[str, Value]] = {}
         self._awaited: dict[Block, dict[str, Value]] = {}
@@ -35,6 +38,11 @@ class Builder:
         value = Value(name, kind, list(args), attr)
         value.block = self.block
         self.block.ops.append(value)
+        self.operations += 1
+        if self.operations > MAX_OPERATIONS:
+            raise PtxError(
+                f"the kernel is too large: its instructions are more than {MAX_OPERATIONS} operations"
+            )
         return value
 
     def const(self, kind: str, bits: int) -> Value:

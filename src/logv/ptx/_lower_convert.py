@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable
 
-from logv.hw.software_gpu import WINDOW_BITS
 from logv.ptx import _half
 from logv.ptx._ir import Value
 from logv.ptx._lower_float import check_flush, flush, real, saturate_float
 from logv.ptx._lowering import Lowering, require_type
 from logv.ptx._rounding import narrow, round_from_nearest
-from logv.ptx._spaces import WINDOWS
+from logv.ptx._spaces import WINDOW_BITS, WINDOWS
 from logv.ptx._syntax import Instruction
 from logv.ptx._types import SCALAR_TYPES, ScalarType
 
@@ -75,7 +74,7 @@ def _convert(
         if from_float:
             if mode not in _INTEGER_ROUNDING:
                 raise instruction.error("an integer rounding (.rni .rzi .rmi .rpi) is needed")
-            return _float_to_integer(low, x, to, mode)
+            return _float_to_integer(low, x, to, source, mode)
         if mode:
             raise instruction.error("integers are not rounded")
         return _integer_to_integer(low, x, to, source, "sat" in flags)
@@ -115,10 +114,13 @@ def _integer_to_integer(low: Lowering, x: Value, to: ScalarType, source: ScalarT
     return _resize(low, x, to.bits, source.signed)
 
 
-def _float_to_integer(low: Lowering, x: Value, to: ScalarType, mode: str) -> Value:
-    # The saturating conversion truncates by itself.
+def _float_to_integer(low: Lowering, x: Value, to: ScalarType, source: ScalarType, mode: str) -> Value:
+    # The saturating conversion truncates by itself, and makes a NaN 0.
     whole = x if mode == "rzi" else low.op(_INTEGER_ROUNDING[mode], x.type, x)
-    return low.op("fptosi_sat" if to.signed else "fptoui_sat", f"i{to.bits}", whole)
+    result = low.op("fptosi_sat" if to.signed else "fptoui_sat", f"i{to.bits}", whole)
+    if max(to.bits, source.bits) < 64:
+        return result
+    return low.select(low.compare("uno", x, x), low.const(result.type, 1 << (to.bits - 1)), result)
 
 
 def _float_to_float(
@@ -184,8 +186,8 @@ def _to_tensor_float(low: Lowering, instruction: Instruction) -> None:
 
 def _pack_integers(low: Lowering, instruction: Instruction) -> None:
     """``cvt.pack``: two saturated integers, and for small ones what was packed before above them."""
-    kinds = [SCALAR_TYPES[name] for name in instruction.modifiers if name in SCALAR_TYPES]
-    (to, source_kind, *rest), flags = low.split(instruction, {"pack", "sat"}, len(kinds))
+    count = 3 if "b32" in instruction.modifiers else 2
+    (to, source_kind, *rest), flags = low.split(instruction, {"pack", "sat"}, count)
     require_type(instruction, to, "u16 s16 u8 s8")
     if source_kind.name != "s32" or "sat" not in flags or [kind.name for kind in rest] not in ([], ["b32"]):
         raise instruction.error(".sat, the type of the parts and .s32 are needed")

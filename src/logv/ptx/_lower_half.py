@@ -116,8 +116,6 @@ def set_predicate(low: Lowering, instruction: Instruction) -> None:
         comparison(low, instruction, kind, flags, pair)
         for pair in _columns(low, instruction, kind, flags, operands[1:3])
     ]
-    if len(results) == 1:
-        results.append(low.invert(results[0]))
     assign_predicates(low, instruction, flags, *results)
 
 

@@ -74,7 +74,7 @@ def load(low: Lowering, instruction: Instruction) -> None:
     """``ld``."""
     (kind,), flags = low.split(instruction, _ALLOWED, 1)
     target, source = without_policy(low, instruction, flags, 2)
-    if kind.kind == "p" or flags & {"release", "acq_rel", "wb", "wt"}:
+    if kind.kind in "ph" or flags & {"release", "acq_rel", "wb", "wt"}:
         raise instruction.error("this form of ld is not supported")
     address, offset, space = address_of(low, instruction, source, space_of(instruction, flags))
     memory_type = kind.value_type
@@ -96,7 +96,7 @@ def store(low: Lowering, instruction: Instruction) -> None:
     """``st``."""
     (kind,), flags = low.split(instruction, _ALLOWED, 1)
     target, source = without_policy(low, instruction, flags, 2)
-    if kind.kind == "p" or flags & ({"acquire", "acq_rel", "nc", "ca", "lu", "cv"} | PREFETCH_SIZES):
+    if kind.kind in "ph" or flags & ({"acquire", "acq_rel", "nc", "ca", "lu", "cv"} | PREFETCH_SIZES):
         raise instruction.error("this form of st is not supported")
     address, offset, space = address_of(low, instruction, target, space_of(instruction, flags))
     if space in ("const", "param"):

@@ -40,22 +40,26 @@ def set_predicate(low: Lowering, instruction: Instruction) -> None:
     check_flush(instruction, kind, flags)
     values = [flush(low, low.value(instruction, operand, kind), flags) for operand in operands[1:3]]
     result = comparison(low, instruction, kind, flags, values)
-    assign_predicates(low, instruction, flags, result, low.invert(result))
+    assign_predicates(low, instruction, flags, result)
 
 
 def assign_predicates(
-    low: Lowering, instruction: Instruction, flags: set[str], result: Value, other: Value
+    low: Lowering, instruction: Instruction, flags: set[str], result: Value, other: Value | None = None
 ) -> None:
-    """Write ``p`` or ``p|q``, each joined with the instruction's last operand if the flags say so."""
-    joins = flags & _BOOLEAN
+    """Write ``p`` or ``p|q``, each joined with the instruction's last operand if the flags say so.
+
+    Without `other`, ``q`` is about the opposite of the result.
+    """
     first, second = low.pair(instruction, instruction.operands[0])
-    if joins:
-        join = joins.pop()
-        last = low.predicate(instruction, instruction.operands[3])
-        result, other = low.int_op(join, result, last), low.int_op(join, other, last)
-    low.assign(instruction, first, result)
+    results = [(first, result)]
     if second is not None:
-        low.assign(instruction, second, other)
+        results.append((second, low.invert(result) if other is None else other))
+    joins = flags & _BOOLEAN
+    if joins:
+        join, last = joins.pop(), low.predicate(instruction, instruction.operands[3])
+        results = [(target, low.int_op(join, value, last)) for target, value in results]
+    for target, value in results:
+        low.assign(instruction, target, value)
 
 
 def set_value(low: Lowering, instruction: Instruction) -> None:

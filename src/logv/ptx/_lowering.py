@@ -1,8 +1,9 @@
 """The state of lowering one entry: operands to values, guards, and what instruction handlers share."""
 
-from logv.hw.software_gpu import CONSTANT_WINDOW, MAX_THREADS_PER_BLOCK, WARP_SIZE
+from logv.hw.software_gpu import MAX_THREADS_PER_BLOCK, WARP_SIZE
 from logv.ptx._builder import Builder
 from logv.ptx._ir import Access, Block, Value
+from logv.ptx._spaces import WINDOWS
 from logv.ptx._syntax import Address, Group, Immediate, Instruction, Operand, Register, Symbol
 from logv.ptx._tokens import float_bits
 from logv.ptx._types import SCALAR_TYPES, VALUE_BITS, ScalarType
@@ -137,7 +138,7 @@ class Lowering(Builder):
         """
         variable = self.entry.body.variables.get(name)
         if variable is not None:
-            begin = CONSTANT_WINDOW if variable.space == "const" else 0
+            begin = WINDOWS["const"] if variable.space == "const" else 0
             return variable.space, self.const("i64", begin + variable.offset)
         parameter = self.parameters.get(name)
         return None if parameter is None else ("param", self.const("i64", parameter.offset))

@@ -4,15 +4,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from logv.errors import PtxError
-from logv.hw.software_gpu import CONSTANT_WINDOW, LOCAL_WINDOW, PARAMETER_WINDOW, SHARED_WINDOW
 from logv.ptx._ir import Access, Block, Function, Value
 
-# Begins of the windows among generic addresses; what lies in none of them is global.
+# Where the other memories stand among generic addresses: beyond everything that is global. Each window
+# begins at a multiple of its size, so the lower bits of a generic address are the address within.
+WINDOW_BITS = 32
 WINDOWS = {
-    "shared": SHARED_WINDOW,
-    "local": LOCAL_WINDOW,
-    "const": CONSTANT_WINDOW,
-    "param": PARAMETER_WINDOW,
+    "shared": 0x0001_0000_0000_0000,
+    "local": 0x0002_0000_0000_0000,
+    "const": 0x0003_0000_0000_0000,
+    "param": 0x0004_0000_0000_0000,
 }
 _THROUGH = frozenset({"add", "sub", "and", "or"})
 _MERGES = frozenset({"phi", "select"})
@@ -47,7 +48,7 @@ def resolve_generic(function: Function) -> None:
     users = _users(function)
     spaces = _propagate(function, users)
     anywhere = frozenset({"global"}) | _escaped(spaces, users)
-    for block, value in accesses:
+    for _, value in accesses:
         access = value.attr
         assert isinstance(access, Access)
         found = spaces.get(value.args[0], frozenset({_UNKNOWN}))
@@ -66,8 +67,8 @@ def resolve_generic(function: Function) -> None:
             value.attr = replace(access, space=min(found))
             continue
         value.attr = replace(access, space="generic", candidates=tuple(sorted(found)))
-        if value.op == "atom":
-            _align(block, value)
+    for block in {block for block, value in accesses if value.op == "atom"}:
+        block.ops = _aligned(block)
 
 
 def _users(function: Function) -> dict[Value, list[Value]]:
@@ -140,14 +141,18 @@ def _escaped(spaces: _Spaces, users: dict[Value, list[Value]]) -> frozenset[str]
     return frozenset(found - {_UNKNOWN})
 
 
-def _align(block: Block, value: Value) -> None:
-    """Align the address of an atomic by its size, as the host's atomics need it."""
-    access = value.attr
-    assert isinstance(access, Access)
-    place = Value("add", "i64", [value.args[0], Value("const", "i64", [], access.offset % (1 << 64))])
-    aligned = Value("and", "i64", [place, Value("const", "i64", [], (1 << 64) - access.size)])
-    for made in (place, aligned):
-        made.block = block
-        block.ops.insert(block.ops.index(value), made)
-    value.args[0] = aligned
-    value.attr = replace(access, offset=0)
+def _aligned(block: Block) -> list[Value]:
+    """Return a block's operations, with the addresses of generic atomics aligned as the host's need them."""
+    ops: list[Value] = []
+    for value in block.ops:
+        access = value.attr
+        if value.op == "atom" and isinstance(access, Access) and access.space == "generic":
+            offset = Value("const", "i64", [], access.offset % (1 << 64))
+            place = Value("add", "i64", [value.args[0], offset])
+            aligned = Value("and", "i64", [place, Value("const", "i64", [], (1 << 64) - access.size)])
+            place.block = aligned.block = block
+            ops += [place, aligned]
+            value.args[0] = aligned
+            value.attr = replace(access, offset=0)
+        ops.append(value)
+    return ops

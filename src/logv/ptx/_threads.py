@@ -7,7 +7,7 @@ because threads between two barriers are; atomics and volatile accesses stay out
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from logv.hw.software_gpu import APERTURE_VA_BITS, WINDOW_BITS
+from logv.hw.software_gpu import APERTURE_VA_BITS
 from logv.ptx._address import Split, choose_address, split_address
 from logv.ptx._ir import Access, Block, Value
 from logv.ptx._liveness import SlotClass
@@ -16,6 +16,7 @@ from logv.ptx._plan import RegionPlan
 from logv.ptx._regions import Region
 from logv.ptx._schedule import EXITED, WAITS
 from logv.ptx._scratch import ScratchLayout
+from logv.ptx._spaces import WINDOW_BITS
 from logv.ptx._types import VALUE_BITS
 from logv.ptx._writer import Writer
 

@@ -29,6 +29,8 @@ from logv.ptx.module import Entry, Module
 _SYMBOL = "kernel"
 # After this many rounds of cutting regions smaller, values are kept for each thread instead.
 _MAX_ATTEMPTS = 6
+# Bounds how long a program of many kernels can be checked.
+_MAX_MODULE_OPERATIONS = 2_000_000
 _LIMITS = (MAX_BLOCK_DIM_X, MAX_BLOCK_DIM_Y, MAX_BLOCK_DIM_Z)
 
 
@@ -89,8 +91,13 @@ def parse(text: str | bytes) -> Module:
     if isinstance(text, bytes):
         text = _decode(text)
     module = link(Parser(text.rstrip("\0")).parse())
+    operations = 0
     for entry in module.entries.values():
-        resolve_generic(lower(entry))
+        function = lower(entry)
+        resolve_generic(function)
+        operations += sum(len(block.ops) for block in function.blocks)
+        if operations > _MAX_MODULE_OPERATIONS:
+            raise PtxError(f"the kernels of the program are more than {_MAX_MODULE_OPERATIONS} operations")
     return module
 
 
