@@ -64,14 +64,22 @@ def difference(program: Program) -> str | None:
     output = bench.upload(np.zeros(blocks * threads * CELL_BYTES, np.uint8))
     counters = bench.upload(np.zeros(COUNTER_BYTES, np.uint8))
     scalar, packet = np.uint32(program.seed * 2654435761 % 2**32), np.arange(200, 232, dtype=np.uint8)
+    data = bench.load(module)
     expected = bytearray(bench.memory.tobytes())
     _interpret(
         module,
         program,
         expected,
-        struct.pack("<QQQII", sources, output, counters, scalar, 0) + packet.tobytes(),
+        struct.pack("<QQQII", sources, output, counters, scalar, 0)
+        + packet.tobytes()
+        + struct.pack("<Q", data),
     )
-    status = bench.launch(kernel, program.grid, sources, output, counters, scalar, packet.view("V32")[0])
+    status = bench.launch(
+        kernel,
+        program.grid,
+        *(sources, output, counters, scalar, packet.view("V32")[0]),
+        variables=data if kernel.entry.data_offset is not None else None,
+    )
     if status:
         return f"the compiled kernel ends with status {status}"
     wrong = np.flatnonzero(bench.memory != np.frombuffer(expected, np.uint8))

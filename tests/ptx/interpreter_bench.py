@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 
+from logv.ptx._link import link
 from logv.ptx._parser import Parser
 from logv.ptx.interpreter import RangeMemory, interpret
 
@@ -48,7 +49,7 @@ def run(
     mapped = RangeMemory()
     mapped.map(BASE, memory)
     interpret(
-        Parser(text).parse(),
+        link(Parser(text).parse()),
         "k",
         grid=grid,
         block=block,

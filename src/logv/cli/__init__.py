@@ -7,6 +7,7 @@ import click
 from logv.cli.compare import compare
 from logv.cli.info import info, workloads
 from logv.cli.ptx import ptx
+from logv.cli.ptx_run import run as ptx_run
 from logv.cli.run import run
 from logv.cli.serve import serve
 from logv.errors import LogvError
@@ -41,5 +42,6 @@ def main() -> None:
     """  # noqa: D301  (click wants the backspace itself)
 
 
+ptx.add_command(ptx_run)
 for _command in (compare, workloads, info, serve, run, ptx):
     main.add_command(_command)

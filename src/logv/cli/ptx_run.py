@@ -183,6 +183,12 @@ def _interpret(
                 f"parameter {parameter.name} has {parameter.size} bytes, its argument {value.dtype.itemsize}"
             )
         params[parameter.offset : parameter.offset + parameter.size] = value.tobytes()
+    if kernel.data_offset is not None:
+        address = _FIRST_ADDRESS + len(contents) * _DISTANCE
+        variables = bytearray(module.data.size)
+        module.data.write(memoryview(variables), address)
+        memory.map(address, variables)
+        params[kernel.data_offset : kernel.data_offset + 8] = address.to_bytes(8, "little")
     interpret(
         module, kernel.name, grid=grid, block=block, params=bytes(params), memory=memory, shared_bytes=shared
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from logv.ptx._inline import Flat, symbols_of
+from logv.ptx._inline import COPY_MARK, Flat, symbols_of
 from logv.ptx._source import Declaration
 from logv.ptx._syntax import Address, Group, Immediate, Instruction, Label, Operand, Register, Symbol
 from logv.ptx._tokens import float_bits
@@ -177,15 +177,22 @@ class CallParameters:
             return
         modifiers = instruction.modifiers
         if instruction.opcode in _MEMORY and "param" in _spaces(instruction):
-            if accesses:
+            if accesses or any(self._points_to_call(each) for each in instruction.operands):
                 modifiers = tuple("local" if _is_param(word) else word for word in modifiers)
-            elif any(
-                isinstance(each, Address) and isinstance(each.base, Register) for each in instruction.operands
-            ):
-                # The address of some parameter: whether a function's or the entry's, its origin tells.
-                modifiers = tuple(word for word in modifiers if not _is_param(word))
         operands = [self._operand(operand) for operand in instruction.operands]
         self._lines.append(replace(instruction, modifiers=modifiers, operands=operands))
+
+    def _points_to_call(self, operand: Operand) -> bool:
+        """Whether a register that addresses parameters holds the address of a function's, not of the entry's.
+
+        A function cannot name the entry's. The entry may name both; where it takes the address of a
+        variable that it passes, that is what such a register holds.
+        """
+        if not isinstance(operand, Address) or not isinstance(operand.base, Register):
+            return False
+        return COPY_MARK in operand.base.name or any(
+            each.in_memory and each.frame == 0 for each in self._classes.values()
+        )
 
     def _operand(self, operand: Operand) -> Operand:
         if isinstance(operand, Symbol) and operand.name in self._classes:

@@ -13,6 +13,9 @@ BRANCHES = {"bra", "brx"}
 # What a failed assert() calls; it does not come back.
 _ASSERT = "__assertfail"
 
+# In the names of a copy's registers, labels and variables; no name in a text has it.
+COPY_MARK = "/"
+
 
 @dataclass(slots=True)
 class Frame:
@@ -215,7 +218,7 @@ class Inliner:
             raise call.error(f"inlining all calls makes more than {MAX_INLINED} instructions")
         if self._hidden:
             self._check_hidden(call, function, code)
-        suffix = f"/{len(flat.frames)}"
+        suffix = f"{COPY_MARK}{len(flat.frames)}"
         copy = _Copy(name, code, suffix, len(flat.frames), formals)
         if guard is not None:
             around = replace(guard, negated=not guard.negated)

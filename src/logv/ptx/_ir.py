@@ -101,10 +101,14 @@ class Block:
 
 @dataclass(slots=True)
 class Function:
-    """One entry in SSA form; `blocks` in reverse post-order, the entry first, unreachable ones dropped."""
+    """One entry in SSA form; `blocks` in reverse post-order, the entry first, unreachable ones dropped.
+
+    `operations` counts what its instructions became before anything was dropped.
+    """
 
     name: str
     blocks: list[Block]
+    operations: int = 0
 
 
 def reverse_postorder(entry: Block, stop: "frozenset[Block] | set[Block]" = frozenset()) -> list[Block]:

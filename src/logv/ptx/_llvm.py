@@ -2,12 +2,9 @@
 
 import struct
 
-from llvmlite import binding
-
 from logv.ptx._ir import Value
 from logv.ptx._types import VALUE_BITS
 
-_MAJOR = int(binding.llvm_version_info[0])
 _SUFFIX = {"half": "f16", "float": "f32", "double": "f64"}
 _BINARY = frozenset(
     [
@@ -32,15 +29,9 @@ _BINARY = frozenset(
 )
 _CASTS = frozenset(["sext", "zext", "trunc", "bitcast", "sitofp", "uitofp", "fpext", "fptrunc"])
 _FLAGGED = frozenset(["add", "sub", "mul", "shl"])
-# LLVM 20 brought the operations that order signed zeros as PTX does.
-_MINIMUM = {"minimumnum": "minimumnum", "maximumnum": "maximumnum"} if _MAJOR >= 20 else {
-    "minimumnum": "minnum",
-    "maximumnum": "maxnum",
-}  # fmt: skip
 _INTRINSICS = {
     **{name: name for name in ("smin", "smax", "umin", "umax", "ctpop", "bitreverse", "fma", "sqrt", "fabs")},
     **{name: name for name in ("floor", "ceil", "roundeven", "copysign", "minimum", "maximum")},
-    **_MINIMUM,
 }
 _WITH_FLAG = {"abs": "i1 false", "ctlz": "i1 false"}
 

@@ -83,18 +83,33 @@ def float_minimum(
     low: Lowering, instruction: Instruction, flags: set[str], left: Value, right: Value
 ) -> Value:
     """``min`` and ``max`` of floating point numbers of one type."""
-    name = {"min": "minimum", "max": "maximum"}[instruction.opcode]
+    minimum = instruction.opcode == "min"
     kind = left.type
     if ("xorsign" in flags) != ("abs" in flags):
         raise instruction.error(".xorsign and .abs go together")
     a, b = left, right
     if "abs" in flags:
         a, b = low.op("fabs", kind, a), low.op("fabs", kind, b)
-    result = low.op(name if "NaN" in flags else name + "num", kind, a, b)
+    if "NaN" in flags:
+        result = low.op("minimum" if minimum else "maximum", kind, a, b)
+    else:
+        result = _number_first(low, a, b, minimum=minimum)
     if "abs" in flags:
         sign = low.int_op("xor", low.bits(left), low.bits(right))
         result = low.op("copysign", kind, result, low.op("bitcast", kind, sign))
     return result
+
+
+def _number_first(low: Lowering, a: Value, b: Value, *, minimum: bool) -> Value:
+    """Return the smaller or larger; the other one where one is not a number; -0 is below +0.
+
+    LLVM has an operation for this, which its versions 20 to 22 translate wrongly for x86 where they know
+    that one operand is a number.
+    """
+    result = low.select(low.compare("olt" if minimum else "ogt", a, b), a, b)
+    bits = low.int_op("or" if minimum else "and", low.bits(a), low.bits(b))
+    result = low.select(low.compare("oeq", a, b), low.op("bitcast", a.type, bits), result)
+    return low.select(low.compare("uno", b, b), a, result)
 
 
 def _polynomial(low: Lowering, x: Value, coefficients: Sequence[float]) -> Value:
