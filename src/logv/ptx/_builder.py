@@ -108,7 +108,7 @@ class Builder:
             ]
         self._replace(blocks, replaced)
         simplify_phis((phi for phi, _ in phis), (value for block in blocks for value in block.ops), blocks)
-        return Function(name, blocks)
+        return Function(name, blocks, self.operations)
 
     def _skip_empty_blocks(self) -> None:
         """Let branches go straight to where empty blocks lead."""

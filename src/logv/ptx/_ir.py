@@ -94,10 +94,14 @@ class Block:
 
 @dataclass(slots=True)
 class Function:
-    """One entry in SSA form; `blocks` in reverse post-order, the entry first, unreachable ones dropped."""
+    """One entry in SSA form; `blocks` in reverse post-order, the entry first, unreachable ones dropped.
+
+    `operations` is how many were made of the text, dropped ones included.
+    """
 
     name: str
     blocks: list[Block]
+    operations: int
 
 
 def reverse_postorder(entry: Block, stop: "frozenset[Block] | set[Block]" = frozenset()) -> list[Block]:

@@ -93,7 +93,7 @@ def parse(text: str | bytes) -> Module:
     for entry in module.entries.values():
         function = lower(entry)
         resolve_generic(function)
-        operations += sum(len(block.ops) for block in function.blocks)
+        operations += function.operations
         if operations > _MAX_MODULE_OPERATIONS:
             raise PtxError(f"the kernels of the program are more than {_MAX_MODULE_OPERATIONS} operations")
     return module
