@@ -9,6 +9,7 @@ from logv.ptx._parser import Parser
 from logv.ptx.interpreter import RangeMemory, interpret
 
 BASE = 0x1000_0000
+VARIABLES = BASE + (1 << 32)
 _HEAD = """.version 8.0
 .target sm_90
 .address_size 64
@@ -48,12 +49,19 @@ def run(
         memory[8 * index : 8 * index + 8] = (word % 2**64).to_bytes(8, "little")
     mapped = RangeMemory()
     mapped.map(BASE, memory)
+    module = link(Parser(text).parse())
+    params = struct.pack("<Q", BASE)
+    if module.entries["k"].data_offset is not None:
+        variables = bytearray(module.data.size)
+        module.data.write(memoryview(variables), VARIABLES)
+        mapped.map(VARIABLES, variables)
+        params += struct.pack("<Q", VARIABLES)
     interpret(
-        link(Parser(text).parse()),
+        module,
         "k",
         grid=grid,
         block=block,
-        params=struct.pack("<Q", BASE),
+        params=params,
         memory=mapped,
         shared_bytes=shared,
         steps=steps,

@@ -47,7 +47,7 @@ def test_shared_memory_and_barrier() -> None:
 
 def test_dynamic_shared_memory_begins_at_sixteen() -> None:
     """It lies after the static part; an access beyond it is an error."""
-    body = f"mov.u32 %r9, dynamic; st.shared.u32 [%r9+12], %r9; {_PUT}"
+    body = f"mov.u32 %r9, dynamic; st.shared.u32 [s], %r9; st.shared.u32 [%r9+12], %r9; {_PUT}"
     before = ".shared .align 4 .b8 s[20]; .extern .shared .align 16 .b8 dynamic[];"
     assert run(body, before=before, shared=16)[0] == 32
     with pytest.raises(PtxError, match=r"beyond the 44 of \.shared"):
@@ -182,7 +182,7 @@ def test_active_lanes_of_a_branch() -> None:
         ("mov.u64 %d2, c; cvta.const.u64 %d2, %d2; st.u32 [%d2], 1;", "read-only"),
         ("trap;", "trapped"),
         ("L: bra L;", "did not end after 100000 instructions"),
-        ("mma.sync.m16n8k8.f32 %r1, %r1, %r1, %r1;", "mma.sync.* is not known to the interpreter"),
+        ("vabsdiff4.u32.u32.u32 %r1, %r1, %r1, %r1;", "vabsdiff4.* is not known to the interpreter"),
         ("add.u32 %r1, %r1;", "3 operands expected"),
         ("add.wide.u32 %r1, %r1, %r1;", "'.wide' is not known with add"),
         ("add.u64 %r1, %d1, %d1;", "%r1 has 32 bits"),

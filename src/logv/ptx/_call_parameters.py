@@ -176,9 +176,8 @@ class CallParameters:
                 move(instruction, member, kind, field := found.fields[offset], 8 * (offset - field.begin))
             return
         modifiers = instruction.modifiers
-        if instruction.opcode in _MEMORY and "param" in _spaces(instruction):
-            if accesses or any(self._points_to_call(each) for each in instruction.operands):
-                modifiers = tuple("local" if _is_param(word) else word for word in modifiers)
+        if accesses or any(self._points_to_call(each) for each in instruction.operands):
+            modifiers = tuple("local" if _is_param(word) else word for word in modifiers)
         operands = [self._operand(operand) for operand in instruction.operands]
         self._lines.append(replace(instruction, modifiers=modifiers, operands=operands))
 

@@ -103,12 +103,12 @@ class Block:
 class Function:
     """One entry in SSA form; `blocks` in reverse post-order, the entry first, unreachable ones dropped.
 
-    `operations` counts what its instructions became before anything was dropped.
+    `operations` is how many were made of the text, dropped ones included.
     """
 
     name: str
     blocks: list[Block]
-    operations: int = 0
+    operations: int
 
 
 def reverse_postorder(entry: Block, stop: "frozenset[Block] | set[Block]" = frozenset()) -> list[Block]:
