@@ -8,9 +8,8 @@ from functools import cache
 import llvmlite
 from llvmlite import binding
 
-# Larger kernels are compiled with less effort, so that compile time stays bounded.
+# Larger kernels are compiled without effort, so that compile time stays bounded.
 _FULL_EFFORT_LINES = 6_000
-_SOME_EFFORT_LINES = 15_000
 _LOCK = threading.Lock()
 
 
@@ -86,7 +85,7 @@ def compile_assembly(text: str, symbol: str) -> MachineCode:
     """
     with _LOCK:
         lines = text.count("\n")
-        effort = 2 if lines <= _FULL_EFFORT_LINES else 1 if lines <= _SOME_EFFORT_LINES else 0
+        effort = 2 if lines <= _FULL_EFFORT_LINES else 0
         machine = _machine(effort)
         module = _module(text, machine)
         # The pipeline of -O1, with the vectoriser: the code is in SSA form and its loops are simple, so that

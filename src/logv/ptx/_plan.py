@@ -14,6 +14,9 @@ from logv.ptx._graph import Graph
 from logv.ptx._ir import Block, Value
 from logv.ptx._regions import Region, RegionBuilder, hoist
 
+# Larger regions would take longer to compile once more than most kernels run.
+_MAX_SPECIALIZED_OPS = 2_500
+
 
 @dataclass(slots=True)
 class Step:
@@ -79,6 +82,8 @@ class Plan:
         self, builder: RegionBuilder, region: Region, block: tuple[int, int, int], scheduled: bool
     ) -> RegionPlan | None:
         """Plan a copy for converged blocks; None where it would be no better than the general one."""
+        if sum(len(each.ops) for each in region.blocks) > _MAX_SPECIALIZED_OPS:
+            return None
         copy = builder.copy(region)
         Converger(builder, copy, block).apply()
         if not copy.checks and not copy.bounds and not scheduled:
