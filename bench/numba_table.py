@@ -16,11 +16,13 @@ BEGIN, END = "<!-- numba: begin -->", "<!-- numba: end -->"
 
 
 def row_of(info: dict[str, Any]) -> str:
-    """Return the row of one bench; its ratio is numba over LoGV, in bold where it misses its bar."""
+    """Return the row of one bench: numba over LoGV, bold if it misses its bar, open if that was not decided."""
     low, high = info["interval"]
     ratio, bar = f"{1 / info['ratio']:.2f}", info["bar"]
     if info["verdict"] == "fail":
         ratio = f"**{ratio}**"
+    elif info["verdict"] == "inconclusive":
+        ratio = f"{ratio} (open)"
     cells = (
         info["family"],
         f"`{info['kernel']}`",
