@@ -19,13 +19,6 @@ BLOCKS = [
 GRIDS = [(1, 1, 1), (2, 1, 1), (2, 2, 1), (1, 1, 3), (3, 1, 1)]
 _TABLE = ", ".join(str(i * 0x9E3779B97F4A7C15 % 2**64) for i in range(8))
 
-DEFAULT_FAMILIES = frozenset(
-    {
-        "integer", "bits", "predicates", "float", "conversions", "special", "carry",
-        "memory", "control", "barriers",
-    }
-)  # fmt: skip
-"""What the compiler supports."""
 ALL_FAMILIES = frozenset({*FAMILIES, "memory", "control", "barriers", "warp", "barrier votes", "calls"})
 
 
@@ -144,7 +137,7 @@ def _end() -> list[str]:
 
 
 @st.composite
-def programs(draw: st.DrawFn, families: frozenset[str] = DEFAULT_FAMILIES, size: int = 40) -> Program:
+def programs(draw: st.DrawFn, families: frozenset[str] = ALL_FAMILIES, size: int = 40) -> Program:
     """Programs of about `size` statements at most, from families of instructions.
 
     Every thread has 64-bit words of input from which it fills its registers, and a cell of output that it may
