@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from tests.ptx.corpus import CASES, Case, build
 from tests.ptx.corpus.case import Array
-from tests.ptx.corpus.nvrtc import compile_source, is_installed
 
 import logv
 from logv.runtime.device import Device
@@ -52,7 +51,7 @@ def by_nvcc(theme: str) -> ObjectCode:
 @cache
 def by_nvrtc(theme: str) -> ObjectCode:
     """Return the program of a theme, as NVRTC compiles it."""
-    return logv.Program(compile_source(CORPUS / f"{theme}.cu")).compile()
+    return logv.Program((CORPUS / f"{theme}.cu").read_text(), code_type="c++").compile()
 
 
 def run(case: Case, program: ObjectCode, device: Device) -> Mapping[str, Array]:
@@ -88,12 +87,12 @@ def test_kernel_is_right_in_a_vm(name: str, virtual: Device) -> None:
     case.check(run(case, by_nvcc(theme(name)), virtual))
 
 
-@pytest.mark.skipif(not is_installed(), reason="NVRTC is not installed")
 @pytest.mark.parametrize("name", [name for name in CASES if theme(name) != "tiles"])
-def test_kernel_is_right_from_nvrtc(name: str, native: Device) -> None:
-    """From NVRTC's PTX, on the host."""
-    case = build(name)
-    case.check(run(case, by_nvrtc(theme(name)), native))
+def test_kernel_is_right_from_nvrtc(name: str, native: Device, virtual: Device) -> None:
+    """From NVRTC's PTX, on the host and in a VM."""
+    case, program = build(name), by_nvrtc(theme(name))
+    case.check(run(case, program, native))
+    case.check(run(case, program, virtual))
 
 
 @pytest.mark.parametrize("source", sorted(CORPUS.glob("*.cu")), ids=lambda path: path.stem)

@@ -4,12 +4,16 @@ import hashlib
 import struct
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 
 from logv import ptx
 from logv.errors import PtxError
 from logv.gpu.disk_cache import DiskCache
 
 _ENTRY_MARK = b"//.entry "
+# Parsed programs that are kept; one is some fifty times as large as its text.
+_MODULES_KEPT = 4
+_LARGEST_KEPT = 256 << 10
 
 Block = tuple[int, int, int]
 
@@ -72,13 +76,21 @@ def _load(text: bytes, block: Block, disk: DiskCache) -> ptx.Executable:
 
 
 def _compile(text: bytes, block: Block) -> ptx.Executable:
-    module = ptx.parse(text)
-    return ptx.Executable.of(ptx.compile_entry(module, _entry_name(text, module), block=block))
+    first, _, rest = text.partition(b"\n")
+    # Programs have many kernels, and the first line is all that differs between them. It stays a line, so
+    # that errors name the lines of the text.
+    plain = b"//\n" + rest if first.startswith(_ENTRY_MARK) else text
+    module = _parse(plain) if len(plain) <= _LARGEST_KEPT else ptx.parse(plain)
+    return ptx.Executable.of(ptx.compile_entry(module, _entry_name(first, module), block=block))
 
 
-def _entry_name(text: bytes, module: ptx.Module) -> str:
+@lru_cache(maxsize=_MODULES_KEPT)
+def _parse(text: bytes) -> ptx.Module:
+    return ptx.parse(text)
+
+
+def _entry_name(first: bytes, module: ptx.Module) -> str:
     """Return the entry that the first line names (``//.entry NAME``), or the only one."""
-    first, _, _ = text.partition(b"\n")
     if first.startswith(_ENTRY_MARK):
         return first[len(_ENTRY_MARK) :].strip().decode("ascii", "replace")
     if len(module.entries) != 1:
