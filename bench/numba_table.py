@@ -16,7 +16,7 @@ BEGIN, END = "<!-- numba: begin -->", "<!-- numba: end -->"
 
 
 def row_of(info: dict[str, Any]) -> str:
-    """Return the row of one bench: numba over LoGV, bold if it misses its bar, open if that was not decided."""
+    """Return the row of one bench: numba over LoGV, bold if it misses its bar."""
     low, high = info["interval"]
     ratio, bar = f"{1 / info['ratio']:.2f}", info["bar"]
     if info["verdict"] == "fail":

@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.types cimport pid_t
 
@@ -23,6 +23,7 @@ cdef extern from "_team.h" nogil:
     void logv_wake(const uint32_t *, int)
     void logv_gate_open(uint32_t *)
     bint logv_gate_enter(uint32_t *)
+    bint logv_gate_is_open(const uint32_t *)
     void logv_gate_leave(uint32_t *)
     void logv_gate_close(uint32_t *)
     void logv_add64(uint64_t *, uint64_t)
@@ -147,8 +148,8 @@ cdef uint64_t _take(Gpu *gpu, Launch *launch, uint64_t *begin) noexcept nogil:
             return count
 
 
-cdef void _take_part(Gpu *gpu, ComputeThread *thread) noexcept nogil:
-    """Run blocks of the team's launch until there are none, or it is time to stop."""
+cdef void _take_part(Gpu *gpu, ComputeThread *thread, uint64_t deadline_ns) noexcept nogil:
+    """Run blocks of the team's launch until there are none, it is `deadline_ns`, or the gate is closed."""
     cdef Team *team = &gpu.team
     cdef Channel *channel = team.channel
     cdef uint64_t begin = 0, count, started, now, busy = 0, done = 0
@@ -164,7 +165,7 @@ cdef void _take_part(Gpu *gpu, ComputeThread *thread) noexcept nogil:
         now = now_ns()
         busy += now - started
         done += count
-        if now >= team.deadline_ns or load_acquire32(&channel.stopping):
+        if now >= deadline_ns or not logv_gate_is_open(&team.gate) or load_acquire32(&channel.stopping):
             break
     logv_add64(&team.busy_ns, busy)
     logv_add64(&team.blocks_done, done)
@@ -175,14 +176,13 @@ cdef ComputeThread *run_together(Gpu *gpu, Channel *channel, uint64_t deadline_n
     cdef Team *team = &gpu.team
     cdef uint32_t failed
     team.channel = channel
-    team.deadline_ns = deadline_ns
     team.ns_per_block = ns_per_block[0]
     team.busy_ns = team.blocks_done = 0
     gpu.threads[0].outcome = KERNEL_RAN
     logv_gate_open(&team.gate)
     logv_count(&team.calls, 1)
     logv_wake(&team.calls, gpu.thread_count - 1)
-    _take_part(gpu, &gpu.threads[0])
+    _take_part(gpu, &gpu.threads[0], deadline_ns)
     logv_gate_close(&team.gate)
     if team.blocks_done:
         ns_per_block[0] = (3 * team.ns_per_block + team.busy_ns // team.blocks_done) // 4 + 1
@@ -202,7 +202,8 @@ cdef void join_teams(Gpu *gpu, uint32_t index) noexcept nogil:
             return
         # Who comes late finds the gate closed, or blocks of another part to take.
         if logv_gate_enter(&team.gate):
-            _take_part(gpu, &gpu.threads[index])
+            # Until the engine closes the gate: while it is busy, the part cannot end.
+            _take_part(gpu, &gpu.threads[index], UINT64_MAX)
             logv_gate_leave(&team.gate)
 
 

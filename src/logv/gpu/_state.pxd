@@ -162,7 +162,6 @@ cdef struct Team:
     uint32_t gate               # whether workers may enter, and how many are inside
     uint32_t failed             # 1 + the thread whose kernel ended early first, 0: none did
     Channel *channel
-    uint64_t deadline_ns
     uint64_t ns_per_block       # estimate
     uint64_t busy_ns            # measured, in all threads, and for how many blocks
     uint64_t blocks_done

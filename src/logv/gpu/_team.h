@@ -37,6 +37,11 @@ static inline int logv_gate_enter(uint32_t *gate)
     return 0;
 }
 
+static inline int logv_gate_is_open(const uint32_t *gate)
+{
+    return (__atomic_load_n(gate, __ATOMIC_RELAXED) & LOGV_GATE_OPEN) != 0;
+}
+
 static inline void logv_gate_leave(uint32_t *gate)
 {
     if (__atomic_sub_fetch(gate, 1, __ATOMIC_RELEASE) == 0)
