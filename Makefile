@@ -26,12 +26,15 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST_ARGS)
 
-#: make test-all  the tests on every other supported Python that this machine has
+# What compiled kernels compute, and what a comparison of processes finds, is the same on every Python.
+OTHER_PYTHONS := --ignore=tests/ptx --ignore=tests/compare
+
+#: make test-all  the tests on every other supported Python that this machine has, but for the longest
 test-all:
 	@./scripts/pythons "$(PYTHON)" | while read -r python; do \
 		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 		echo "== Python $$version"; \
-		$(MAKE) --no-print-directory test EXTRAS=test PYTHON=$$python VENV=.venv-$$version </dev/null || exit 1; \
+		$(MAKE) --no-print-directory test EXTRAS=test PYTEST_ARGS="$(OTHER_PYTHONS)" PYTHON=$$python VENV=.venv-$$version </dev/null || exit 1; \
 	done
 
 #: make lint      ruff, cython-lint, mypy --strict, import-linter

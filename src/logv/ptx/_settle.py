@@ -5,7 +5,7 @@ every thread does the work, so the copy takes that side without asking; the chec
 demands it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from logv.ptx._graph import Graph
 from logv.ptx._ir import EFFECTS, Block, Value, link_predecessors, reverse_postorder, simplify_phis
@@ -93,20 +93,31 @@ def _working_side(region: Region, graph: Graph, block: Block) -> int | None:
 
 def _is_idle(region: Region, block: Block) -> bool:
     """Whether the thread just ends."""
-    while block.terminator == "jump" and not block.ops and not block.phis:
-        block = block.successors[0]
-    return block.terminator == "leave" and region.leaves[block] is None and not block.ops
+    way = list(_jumps_from(block))
+    last = way[-1]
+    return (
+        last.terminator == "leave"
+        and region.leaves[last] is None
+        and not any(each.ops or each.phis for each in way[:-1])
+        and not last.ops
+    )
 
 
 def _does_nothing(region: Region, block: Block) -> bool:
     """Whether the thread leaves without any effect of its own; counters are the whole block's."""
-    while not any(value.op in EFFECTS - {"update", "pend"} for value in block.ops):
-        if block.terminator == "leave":
-            return True
-        if block.terminator != "jump":
-            return False
-        block = block.successors[0]
-    return False
+    way = list(_jumps_from(block))
+    own = EFFECTS - {"update", "pend"}
+    return way[-1].terminator == "leave" and not any(op.op in own for each in way for op in each.ops)
+
+
+def _jumps_from(block: Block) -> Iterator[Block]:
+    """Yield a block and those that it jumps to, up to the first that does not jump or comes again."""
+    seen: set[Block] = set()
+    while block not in seen:
+        seen.add(block)
+        yield block
+        if block.terminator == "jump":
+            block = block.successors[0]
 
 
 def _demand(condition: Value, truth: bool, decided: Collection[Value]) -> dict[Value, bool] | None:
