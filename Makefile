@@ -12,7 +12,7 @@ STAMP := $(VENV)/.built
 SOURCES := $(shell find src -name '*.py' -path '*/hw/*' -o -name '*.pyx' -o -name '*.pxd' ! -name '_hw.pxd' -o -name '*.h') \
 	setup.py pyproject.toml
 
-.PHONY: demo test test-all lint format bench figures soak ptx debug clean help
+.PHONY: demo test test-all night lint format bench figures soak ptx debug clean help
 
 help:
 	@sed -n 's/^#: *//p' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ test-all:
 		echo "== Python $$version"; \
 		$(MAKE) --no-print-directory test EXTRAS=test PYTEST_ARGS="$(OTHER_PYTHONS)" PYTHON=$$python VENV=.venv-$$version </dev/null || exit 1; \
 	done
+
+#: make night     10,000 generated programs, compiled and interpreted (half an hour a CPU)
+night: $(STAMP)
+	$(BIN)/python -m tests.ptx.nightly --programs 10000 --jobs $(shell nproc)
 
 #: make lint      ruff, cython-lint, mypy --strict, import-linter
 lint: $(STAMP)
