@@ -26,15 +26,17 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile $(PYTEST_ARGS)
 
-# What compiled kernels compute, and what a comparison of processes finds, is the same on every Python.
-OTHER_PYTHONS := --ignore=tests/ptx --ignore=tests/compare
+# What compiled kernels compute, and what processes of a VM do, is the same on every Python.
+OTHER_TESTS := $(addprefix --ignore=tests/,ptx compare daemon gpu/test_gpu_compute_threads.py)
+OTHER_PYTHONS ?= $(shell ./scripts/pythons "$(PYTHON)")
 
 #: make test-all  the tests on every other supported Python that this machine has, but for the longest
 test-all:
-	@./scripts/pythons "$(PYTHON)" | while read -r python; do \
+	@for python in $(OTHER_PYTHONS); do \
 		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 		echo "== Python $$version"; \
-		$(MAKE) --no-print-directory test EXTRAS=test PYTEST_ARGS="$(OTHER_PYTHONS)" PYTHON=$$python VENV=.venv-$$version </dev/null || exit 1; \
+		$(MAKE) --no-print-directory test EXTRAS=test PYTEST_ARGS="$(OTHER_TESTS)" \
+			PYTHON=$$python VENV=.venv-$$version </dev/null || exit 1; \
 	done
 
 #: make night     10,000 generated programs, compiled and interpreted (half an hour a CPU)
