@@ -49,11 +49,9 @@ def plan_prefetches(
     ranges : Ranges
         Of what the region computes.
     """
-    if region not in region.leaves.values() and region.start not in {
-        target.start for target in region.leaves.values() if target is not None
-    }:
-        return []
-    if block[1] * block[2] > 1:
+    # The leaves of a specialised copy are the regions that it was copied from.
+    loops = any(target is not None and target.start is region.start for target in region.leaves.values())
+    if not loops or block[1] * block[2] > 1:
         return []
     strides = _Strides(region, block_level)
     found: list[Prefetch] = []
