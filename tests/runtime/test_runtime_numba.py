@@ -16,24 +16,6 @@ from logv.runtime import python_kernel
 Array = np.ndarray[Any, Any]
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[logv.Machine]:
-    """A machine that the tests of this file share."""
-    with logv.Machine(vram="64MiB") as machine:
-        yield machine
-
-
-@pytest.fixture(params=["native", "virtual"])
-def anywhere(machine: logv.Machine, request: pytest.FixtureRequest) -> Iterator[logv.Device]:
-    """The GPU, as the machine's own applications see it and as a VM's do."""
-    if request.param == "native":
-        with machine.device() as device:
-            yield device
-    else:
-        with machine.create_vm("vm", memory="16MiB") as vm, vm.device() as device:
-            yield device
-
-
 @pytest.fixture
 def device(machine: logv.Machine) -> Iterator[logv.Device]:
     """The GPU, as the machine's own applications see it."""

@@ -22,22 +22,10 @@ template <class T> __global__ void scale(T *x, T a, int n)
 """
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[logv.Machine]:
-    """A machine that the tests of this file share."""
-    with logv.Machine(vram="64MiB") as machine:
-        yield machine
-
-
-@pytest.fixture(params=["native", "virtual"])
-def device(machine: logv.Machine, request: pytest.FixtureRequest) -> Iterator[logv.Device]:
-    """The GPU, as the machine's own applications see it and as a VM's do."""
-    if request.param == "native":
-        with machine.device() as device:
-            yield device
-    else:
-        with machine.create_vm("vm", memory="16MiB") as vm, vm.device() as device:
-            yield device
+@pytest.fixture
+def device(anywhere: logv.Device) -> logv.Device:
+    """The GPU, natively and in a VM."""
+    return anywhere
 
 
 def run(device: logv.Device, kernel: logv.Kernel, array: np.ndarray[Any, Any], *args: object) -> None:
