@@ -70,6 +70,7 @@ extensions = [
         "logv.gpu._compute_engine",
         "logv.gpu._pbdma",
         "logv.gpu._scheduler",
+        "logv.gpu._programs",
         "logv.gpu._memory",
         "logv.gpu._engine",
     )

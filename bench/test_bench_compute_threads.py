@@ -22,7 +22,10 @@ def devices() -> Iterator[tuple[Device, Device]]:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("two threads need two CPUs")
     with ExitStack() as stack:
-        machines = [stack.enter_context(Machine(vram="64MiB", compute_threads=count)) for count in (2, 1)]
+        machines = [
+            stack.enter_context(Machine(vram="64MiB", compute_threads=count, tiered_compilation=False))
+            for count in (2, 1)
+        ]
         yield machines[0].device(), machines[1].device()
 
 

@@ -87,7 +87,7 @@ def test_hypercall(paired: Compare, vm: Connection) -> None:
 
 def test_set_up(paired: Compare, vm: Connection) -> None:
     """Open, one stream, four buffers: in a VM over natively, with the time that it may take longer."""
-    with Machine(vram="64MiB") as machine, own_cpus():
+    with Machine(vram="64MiB", tiered_compilation=False) as machine, own_cpus():
         keep_apart(os.getpid())
 
         def set_up(open_device: Callable[[], Device]) -> Device:

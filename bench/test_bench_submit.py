@@ -72,7 +72,7 @@ class Application:
 @pytest.fixture(scope="module")
 def applications() -> Iterator[tuple[Application, Application]]:
     """Return the same application through LoGV and natively, on one machine."""
-    with Machine(vram="128MiB") as machine, own_cpus(), ExitStack() as resources:
+    with Machine(vram="128MiB", tiered_compilation=False) as machine, own_cpus(), ExitStack() as resources:
         vm = machine.create_vm("bench", memory="48MiB")
         pair = Application(vm.device(), resources), Application(machine.device(), resources)
         calls = vm.counters.hypercalls

@@ -19,7 +19,7 @@ ROUNDS = 20
 def targets() -> Iterator[tuple[Target, Target]]:
     """Return the native target of one machine, and one of its VM."""
     with ExitStack() as stack:
-        machines = [stack.enter_context(Machine(vram="1GiB")) for _ in range(4)]
+        machines = [stack.enter_context(Machine(vram="1GiB", tiered_compilation=False)) for _ in range(4)]
         stack.enter_context(own_cpus())
         yield machine_targets(machines, "512MiB")
 

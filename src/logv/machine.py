@@ -125,6 +125,10 @@ class Machine:
     compute_threads : int
         Host threads that run the blocks of one launch, 1 to 64: a launch that lasts takes less time where
         CPUs are idle. A kernel that faults may then have run blocks behind the one that did.
+    tiered_compilation : bool
+        True to start a kernel that was never compiled before with code that is there soon, and to replace
+        it, while it runs, by optimised code once it has run for 20 ms. False to wait for optimised code, as
+        measurements may want.
     disk_cache : bool or path
         Where compiled kernels are kept, so that the next process need not compile them: a directory that is
         this user's alone (made if it is missing), True for the user's cache directory, or False for nowhere.
@@ -143,12 +147,17 @@ class Machine:
         system_memory: Size | None = None,
         *,
         compute_threads: int = 1,
+        tiered_compilation: bool = True,
         disk_cache: bool | str | PathLike[str] = True,
     ) -> None:
         vram_size = parse_size(vram, "vram")
         system_size = vram_size if system_memory is None else parse_size(system_memory, "system_memory")
         with ExitStack() as stack:
-            gpu = Gpu(compute_threads=compute_threads, disk_cache=_disk_cache(disk_cache))
+            gpu = Gpu(
+                compute_threads=compute_threads,
+                tiered_compilation=tiered_compilation,
+                disk_cache=_disk_cache(disk_cache),
+            )
             stack.callback(gpu.close)
             self._host = HostDriver(gpu, vram_size, system_size)
             stack.callback(self._host.close)

@@ -27,10 +27,12 @@ class Compiler:
         self._compile = ptx.compile_entry
         monkeypatch.setattr(ptx, "compile_entry", self)
 
-    def __call__(self, module: ptx.Module, name: str, block: tuple[int, int, int]) -> ptx.CompiledKernel:
+    def __call__(
+        self, module: ptx.Module, name: str, block: tuple[int, int, int], *, optimize: bool
+    ) -> ptx.CompiledKernel:
         """Compile and take note."""
         self.compiled.append((name, block))
-        return self._compile(module, name, block=block)
+        return self._compile(module, name, block, optimize=optimize)
 
 
 @pytest.fixture
@@ -52,6 +54,31 @@ def test_a_kernel_is_compiled_once_for_each_block(compiler: Compiler) -> None:
     assert cache.get(ONE, BLOCK) is first
     assert cache.get(ONE, (64, 1, 1)) is not first
     assert compiler.compiled == [("one", BLOCK), ("one", (64, 1, 1))]
+
+
+def test_baseline_code_comes_first_where_it_will_do(compiler: Compiler, disk: DiskCache) -> None:
+    """Optimised code takes its place once it is there, on disk as well."""
+    cache = KernelCache()
+    baseline = cache.get(ONE, BLOCK, disk, tiered=True)
+    assert not baseline.optimized
+    assert cache.get(ONE, BLOCK, disk, tiered=True) is baseline
+    assert not KernelCache().get(ONE, BLOCK, disk, tiered=True).optimized
+    assert compiler.compiled == [("one", BLOCK)]
+    optimized = cache.optimize(baseline, ONE, BLOCK, disk)
+    assert optimized.optimized
+    assert cache.get(ONE, BLOCK, disk, tiered=True) is optimized
+    assert cache.get(ONE, BLOCK, disk) is optimized
+    assert KernelCache().get(ONE, BLOCK, disk, tiered=True).optimized
+    assert compiler.compiled == [("one", BLOCK)] * 2
+
+
+@pytest.mark.parametrize("text", [None, ONE + b" "], ids=["gone", "another"])
+def test_only_the_program_itself_is_optimised(compiler: Compiler, text: bytes | None) -> None:
+    """Where its text is no longer what it was compiled from, the code stays as it is."""
+    cache = KernelCache()
+    baseline = cache.get(ONE, BLOCK, tiered=True)
+    assert cache.optimize(baseline, text, BLOCK) is baseline
+    assert len(compiler.compiled) == 1
 
 
 def test_memory_holds_what_was_asked_for_last(compiler: Compiler) -> None:

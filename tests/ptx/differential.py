@@ -55,9 +55,8 @@ def _inputs(program: Program, threads: int) -> NDArray[np.uint64]:
 
 
 def difference(program: Program) -> str | None:
-    """Return where the two disagree; None if nowhere."""
+    """Return where baseline or optimised code and the interpreter disagree; None if nowhere."""
     module = parse(program.text)
-    kernel = compile_entry(module, "run", program.block)
     blocks, threads = int(np.prod(program.grid)), int(np.prod(program.block))
     bench = Bench(1 << 20)
     sources = bench.upload(_inputs(program, blocks * threads))
@@ -65,29 +64,34 @@ def difference(program: Program) -> str | None:
     counters = bench.upload(np.zeros(COUNTER_BYTES, np.uint8))
     scalar, packet = np.uint32(program.seed * 2654435761 % 2**32), np.arange(200, 232, dtype=np.uint8)
     data = bench.load(module)
-    expected = bytearray(bench.memory.tobytes())
+    before = bench.memory.copy()
+    memory = bytearray(before.tobytes())
     _interpret(
         module,
         program,
-        expected,
+        memory,
         struct.pack("<QQQII", sources, output, counters, scalar, 0)
         + packet.tobytes()
         + struct.pack("<Q", data),
     )
-    status = bench.launch(
-        kernel,
-        program.grid,
-        *(sources, output, counters, scalar, packet.view("V32")[0]),
-        variables=data if kernel.entry.data_offset is not None else None,
-    )
-    if status:
-        return f"the compiled kernel ends with status {status}"
-    wrong = np.flatnonzero(bench.memory != np.frombuffer(expected, np.uint8))
-    if not wrong.size:
-        return None
-    return _describe(
-        int(wrong[0]), output - BASE, counters - BASE, bench.memory, np.frombuffer(expected, np.uint8)
-    )
+    expected = np.frombuffer(memory, np.uint8)
+    for optimize in (False, True):
+        kernel = compile_entry(module, "run", program.block, optimize=optimize)
+        bench.memory[:] = before
+        status = bench.launch(
+            kernel,
+            program.grid,
+            *(sources, output, counters, scalar, packet.view("V32")[0]),
+            variables=data if kernel.entry.data_offset is not None else None,
+        )
+        code = "optimised code" if optimize else "baseline code"
+        if status:
+            return f"{code} ends with status {status}"
+        wrong = np.flatnonzero(bench.memory != expected)
+        if wrong.size:
+            place = _describe(int(wrong[0]), output - BASE, counters - BASE, bench.memory, expected)
+            return f"{code}: {place}"
+    return None
 
 
 def _interpret(module: Module, program: Program, memory: bytearray, params: bytes) -> None:

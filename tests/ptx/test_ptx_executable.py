@@ -3,7 +3,7 @@
 import gc
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,15 +49,12 @@ def run(loaded: Executable, kernel: CompiledKernel) -> list[float]:
     address = bench.upload(data)
     status = bench.launch(
         # The harness reads parameters from a compiled kernel; address and sizes are the executable's.
-        CompiledKernel(
-            loaded.name,
-            kernel.entry,
-            BLOCK,
-            loaded.address,
-            loaded.shared_bytes,
-            loaded.scratch_bytes,
-            loaded._code,
-            "",
+        replace(
+            kernel,
+            address=loaded.address,
+            shared_bytes=loaded.shared_bytes,
+            scratch_bytes=loaded.scratch_bytes,
+            _code=loaded._code,
         ),
         (1,),
         np.uint64(address),
@@ -69,7 +66,7 @@ def run(loaded: Executable, kernel: CompiledKernel) -> list[float]:
 
 def test_what_was_saved_runs(kernel: CompiledKernel) -> None:
     """Loaded code is other code in memory, and does the same."""
-    saved = Executable.of(kernel).save()
+    saved = Executable.of(kernel, "text").save()
     loaded = Executable.load(saved)
     assert loaded.address != kernel.address
     assert run(loaded, kernel) == [3.0 * number for number in range(32)]
@@ -77,7 +74,7 @@ def test_what_was_saved_runs(kernel: CompiledKernel) -> None:
 
 def test_every_field_survives(kernel: CompiledKernel) -> None:
     """A loaded executable can be stored again, to the same bytes."""
-    first = Executable.of(kernel)
+    first = Executable.of(kernel, "text")
     loaded = Executable.load(first.save())
     for each in fields(Executable):
         if each.name != "_code":
@@ -88,7 +85,7 @@ def test_every_field_survives(kernel: CompiledKernel) -> None:
 
 def test_the_code_lives_as_long_as_the_executable(kernel: CompiledKernel) -> None:
     """Others that are dropped take nothing with them."""
-    saved = Executable.of(kernel).save()
+    saved = Executable.of(kernel, "text").save()
     kept = Executable.load(saved)
     for _ in range(20):
         Executable.load(saved)
@@ -107,7 +104,7 @@ def test_kernels_that_call_the_mathematical_library() -> None:
         compiled = ptx.compile_entry(module, name, entry.required_block or (8, 4, 1))
         done = subprocess.run(
             [sys.executable, "-c", script],
-            input=Executable.of(compiled).save(),
+            input=Executable.of(compiled, "text").save(),
             capture_output=True,
             check=False,
         )

@@ -129,7 +129,9 @@ def _compare_here(names: list[str], pairs: int | None, progress: Callable[[float
     """Compare in this process."""
     workloads = [create(name) for name in names]
     with ExitStack() as stack:
-        machines = [stack.enter_context(Machine(vram=MACHINE_VRAM)) for _ in range(MACHINES)]
+        machines = [
+            stack.enter_context(Machine(vram=MACHINE_VRAM, tiered_compilation=False)) for _ in range(MACHINES)
+        ]
         stack.enter_context(own_cpus())
         native, virtual = comparison.machine_targets(machines, VM_MEMORY)
         return comparison.compare(workloads, native, virtual, pairs=pairs, progress=progress)

@@ -79,7 +79,7 @@ class NativeHost(Host):
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
-        self._machine = self._resources.enter_context(Machine(vram=VRAM))
+        self._machine = self._resources.enter_context(Machine(vram=VRAM, tiered_compilation=False))
 
     def device(self) -> Device:
         """Return a new device on the machine itself."""

@@ -3,6 +3,10 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from logv.gpu._state cimport Channel, Gpu, Program, VSpace
 
+cdef enum:
+    # Baseline code that has run for this long is worth a better one: a sixth of what most take to optimise.
+    BASELINE_NS = 20_000_000
+
 # Carry out one method. Returns a STEP_*; a kernel that was scheduled is in ``channel.launch``.
 cdef int compute_method(Gpu *gpu, Channel *channel, uint32_t method, uint32_t data) noexcept nogil
 # Run the next blocks of ``channel.launch`` until `deadline_ns`, and finish it after the last. Called

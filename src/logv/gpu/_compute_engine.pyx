@@ -14,7 +14,7 @@ from logv.gpu._compute_threads cimport (
 )
 from logv.gpu._state cimport (
     BANK0_BYTES, PROGRAM_SLOTS, STEP_BLOCKED, STEP_OK, STEP_YIELD, Channel, ComputeThread, Gpu, Launch, Program,
-    VSpace, load64, qmd_field, pthread_mutex_lock, pthread_mutex_unlock,
+    VSpace, Wish, load64, qmd_field, pthread_mutex_lock, pthread_mutex_unlock,
 )
 
 
@@ -125,6 +125,24 @@ cdef int _find(Gpu *gpu, Channel *channel) noexcept nogil:
     return STEP_OK
 
 
+cdef void _note_run(Gpu *gpu, Channel *channel, uint64_t cost, uint64_t ran_ns) noexcept nogil:
+    """Note how long blocks of a launch take; ask for better code, and go over to it once it is there."""
+    cdef VSpace *space = &gpu.vspaces[channel.vspace]
+    cdef Program *program = &channel.launch.program
+    cdef Program *slot = find_program(space, program.address, program.block)
+    program.ns_per_block = cost
+    if slot.code == program.code:
+        slot.ns_per_block = cost
+        if slot.baseline_ns > ran_ns:
+            slot.baseline_ns -= ran_ns
+        elif slot.baseline_ns:
+            # Until it is there it is asked for again now and then: the wish may get lost.
+            slot.baseline_ns = BASELINE_NS
+            channel.wish = Wish(program.code, channel.vspace, space.generation, program.block, program.address)
+    elif slot.replaces != NULL and slot.replaces == program.code:
+        program[0] = slot[0]
+
+
 cdef int _release(Gpu *gpu, Channel *channel, const uint32_t *qmd) noexcept nogil:
     """Carry out RELEASE0 of `qmd`, or RELEASE1 if `qmd` is advanced by the distance of the two."""
     cdef uint64_t address, payload, structure
@@ -185,9 +203,8 @@ cdef int launch_step(Gpu *gpu, Channel *channel, uint64_t deadline_ns) noexcept 
     cdef Launch *launch = &channel.launch
     cdef VSpace *space = &gpu.vspaces[channel.vspace]
     cdef Program *program = &launch.program
-    cdef Program *slot
     cdef ComputeThread *thread = &gpu.threads[0]
-    cdef uint64_t begin, count, started, now, cost
+    cdef uint64_t begin, count, started, now, cost, ran_ns = 0
     cdef int step
     if launch.active == LAUNCH_WAITS:
         step = _find(gpu, channel)
@@ -201,19 +218,20 @@ cdef int launch_step(Gpu *gpu, Channel *channel, uint64_t deadline_ns) noexcept 
     pthread_mutex_unlock(&space.lock)
     while True:
         begin = launch.next_block
+        started = now_ns()
         if gpu.thread_count > 1 and cost and launch.blocks - begin > TOGETHER_NS // cost:
             thread = run_together(gpu, channel, deadline_ns, &cost)
             now = now_ns()
         else:
             count = RANGE_NS // cost if cost else 1
             count = max(<uint64_t> 1, min(count, launch.blocks - begin))
-            started = now_ns()
             run_blocks(gpu, thread, channel, begin, begin + count, started)
             now = now_ns()
             if thread.outcome == KERNEL_RAN:
                 launch.next_block = begin + count
                 # At least 1 ns, so that "no estimate" stays apart; smoothed against interruptions.
                 cost = (3 * cost + (now - started) // count) // 4 + 1 if cost else (now - started) // count + 1
+        ran_ns += now - started
         if (
             thread.outcome != KERNEL_RAN or launch.next_block >= launch.blocks or now >= deadline_ns
             or load_acquire32(&channel.stopping)
@@ -225,10 +243,7 @@ cdef int launch_step(Gpu *gpu, Channel *channel, uint64_t deadline_ns) noexcept 
             launch.active = 0
             return STEP_YIELD
         return _kernel_fault(gpu, channel, thread)
-    program.ns_per_block = cost
-    slot = find_program(space, program.address, launch.block)
-    if slot.code == program.code:
-        slot.ns_per_block = cost
+    _note_run(gpu, channel, cost, ran_ns)
     if launch.next_block >= launch.blocks:
         return _complete(gpu, channel)
     return STEP_YIELD

@@ -1,5 +1,7 @@
 from collections.abc import Sequence
 
+from logv.ptx import Executable
+
 class Engine:
     """The state of one software GPU, and the verbs a driver changes it with.
 
@@ -36,20 +38,26 @@ class Engine:
     def start_channel(self, index: int, ring: int, entries: int) -> None: ...
     def stop_channel(self, index: int) -> None: ...
     def set_runlist(self, order: Sequence[int]) -> None: ...
-    def next_request(
-        self,
-    ) -> tuple[tuple[int, int], tuple[int, int], int, tuple[int, int, int], bytes | None] | None: ...
-    def install_program(
-        self,
-        asked: tuple[int, int],
-        target: tuple[int, int],
-        address: int,
-        block: tuple[int, int, int],
-        kernel: object,
-        code: int,
-        shared_bytes: int,
-        scratch_bytes: int,
-        parameter_bytes: int,
-        name: bytes,
-    ) -> None: ...
-    def refuse_program(self, asked: tuple[int, int], message: bytes) -> None: ...
+    def next_request(self) -> ProgramRequest | None: ...
+    def install_program(self, asked: ProgramRequest, kernel: Executable) -> None: ...
+    def refuse_program(self, asked: ProgramRequest, message: bytes) -> None: ...
+
+class ProgramRequest:
+    """A program that is to be compiled.
+
+    Attributes
+    ----------
+    text : bytes or None
+        What stands at the program address up to its NUL; None if there is no NUL within the bound, or the
+        memory is not mapped.
+    block : tuple of int
+    baseline : Executable or None
+        Code that is to be replaced by better code; None where a channel waits for the program.
+    """
+
+    @property
+    def text(self) -> bytes | None: ...
+    @property
+    def block(self) -> tuple[int, int, int]: ...
+    @property
+    def baseline(self) -> Executable | None: ...

@@ -13,16 +13,16 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from logv cimport _hw
-from logv._fastpath cimport (
-    FP_OK, load_acquire32, mmu_init, mmu_invalidate, mmu_read, store_release32,
-)
-from logv.gpu._channel cimport FAULT_BAD_PROGRAM, channel_fault
-from logv.gpu._compute_engine cimport find_program, forget_programs
+from logv._fastpath cimport mmu_init, mmu_invalidate, store_release32
+from logv.gpu._compute_engine cimport BASELINE_NS
 from logv.gpu._compute_threads cimport dismiss_workers, interrupt_kernels, join_teams
 from logv.gpu._memory cimport HostMemory, drop_arena, make_arena, release_aperture, reserve_aperture
-from logv.gpu._scheduler cimport drain, lock_gpu, run_engine, signal
+from logv.gpu._programs cimport (
+    Request, answer_channel, is_current, place_program, program_text, wait_for_request,
+)
+from logv.gpu._scheduler cimport lock_gpu, run_engine, signal
 from logv.gpu._state cimport (
-    MAX_PORTS, METHOD_WORDS, PROGRAM_LIMIT, PROGRAM_SLOTS, Channel, Gpu, Port, Program, VSpace,
+    MAX_PORTS, METHOD_WORDS, PROGRAM_SLOTS, Channel, Gpu, Port, Program, VSpace,
     kernel_t, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock,
 )
 
@@ -34,15 +34,6 @@ from logv.hw.clc7c0 import ADA_COMPUTE_A, AMPERE_COMPUTE_A, AMPERE_COMPUTE_B
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t, size_t)
 
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *, unsigned long, int)
-    enum:
-        POLLIN
-
 cdef extern from "<unistd.h>" nogil:
     int usleep(unsigned int)
 
@@ -51,7 +42,6 @@ cdef enum:
     # How long stop_channel waits for a block range to end by itself.
     STOP_GRACE_US = 2000
     STOP_POLL_US = 50
-    WATCHDOG_LOOK_MS = 500
 
 
 # Edges: see _scheduler._sleep.
@@ -59,6 +49,29 @@ _DOORBELL_EVENTS = select.EPOLLIN | select.EPOLLET
 
 cdef uint64_t GUARD_BYTES = <uint64_t> 1 << _hw.APERTURE_GUARD_BITS
 cdef uint64_t SHARED_BYTES = <uint64_t> 1 << _hw.SHARED_ARENA_BITS
+
+
+cdef class ProgramRequest:
+    """A program that is to be compiled.
+
+    Attributes
+    ----------
+    text : bytes or None
+        What stands at the program address up to its NUL; None if there is no NUL within the bound, or the
+        memory is not mapped.
+    block : tuple of int
+    baseline : Executable or None
+        Code that is to be replaced by better code; None where a channel waits for the program.
+    """
+
+    cdef Request request
+    cdef readonly bytes text
+    cdef readonly object baseline
+
+    @property
+    def block(self):
+        """Threads of a block in x, y and z."""
+        return (self.request.block[0], self.request.block[1], self.request.block[2])
 
 
 cdef class Engine:
@@ -441,129 +454,68 @@ cdef class Engine:
 
         Returns
         -------
-        tuple or None
-            ``((channel, serial), (vspace, generation), address, block, text)``; None when the engine
-            stops. `text` is what stands at the program address up to its NUL, None if there is no NUL
-            within the bound or the memory is not mapped.
+        ProgramRequest or None
+            None when the engine stops.
         """
-        cdef uint32_t index = 0, serial = 0, vspace = 0, generation = 0
-        cdef uint32_t[3] block
-        cdef uint64_t address = 0
-        cdef bint found = False
-        cdef const uint32_t *qmd
-        cdef pollfd waiting
-        waiting.fd = self.gpu.service_fd
-        waiting.events = POLLIN
-        with nogil:
-            while not found and not load_acquire32(&self.gpu.stop):
-                lock_gpu(&self.gpu)
-                if self.gpu.request_count:
-                    found = True
-                    self.gpu.request_count -= 1
-                    index = self.gpu.requests[self.gpu.request_count]
-                    serial = self.gpu.serials[index]
-                    vspace = self.gpu.channels[index].vspace
-                    generation = self.gpu.vspaces[vspace].generation
-                    block = self.gpu.channels[index].launch.block
-                    qmd = self.gpu.channels[index].launch.qmd
-                    address = qmd[_hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_UPPER__LOW >> 5] & 0x1FFFF
-                    address = address << 32 | qmd[_hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_LOWER__LOW >> 5]
-                pthread_mutex_unlock(&self.gpu.lock)
-                if not found:
-                    if poll(&waiting, 1, WATCHDOG_LOOK_MS) > 0:
-                        drain(self.gpu.service_fd)
-                    interrupt_kernels(&self.gpu, self.gpu.watchdog_ns)
-        if not found:
-            return None
-        text = self._text(vspace, generation, address)
-        return (index, serial), (vspace, generation), address, (block[0], block[1], block[2]), text
-
-    cdef bytes _text(self, uint32_t vspace, uint32_t generation, uint64_t address):
-        cdef VSpace *space = &self.gpu.vspaces[vspace]
-        cdef uint8_t[4096] page
-        cdef uint64_t length
-        cdef int status
-        cdef bytes chunk
-        parts = []
-        total = 0
-        while total < _hw.MAX_PROGRAM_BYTES:
-            length = 4096 - (address & 4095)
+        cdef ProgramRequest asked = ProgramRequest.__new__(ProgramRequest)
+        cdef bint found
+        while True:
             with nogil:
-                pthread_mutex_lock(&space.lock)
-                status = FP_OK - 1
-                if space.attached and space.generation == generation:
-                    status = mmu_read(&space.mmu, address, page, length)
-                pthread_mutex_unlock(&space.lock)
-            if status != FP_OK:
+                found = wait_for_request(&self.gpu, &asked.request)
+            if not found:
                 return None
-            chunk = (<char *> page)[:length]
-            end = chunk.find(b"\0")
-            if end >= 0:
-                parts.append(chunk[:end])
-                return b"".join(parts)
-            parts.append(chunk)
-            total += length
-            address += length
+            if asked.request.baseline == NULL:
+                break
+            # Kept as long as its address space is attached; otherwise nobody wants better code any more.
+            asked.baseline = self._kept(&asked.request)
+            if asked.baseline is not None:
+                break
+        asked.text = program_text(&self.gpu, &asked.request)
+        return asked
+
+    cdef object _kept(self, const Request *request):
+        if is_current(&self.gpu, request):
+            for kernel, _ in self.kernels[request.vspace].values():
+                if <uintptr_t> kernel.address == <uintptr_t> request.baseline:
+                    return kernel
         return None
 
-    def install_program(self, asked, target, uint64_t address, block, kernel, uintptr_t code,
-                        uint32_t shared_bytes, uint64_t scratch_bytes, uint32_t parameter_bytes, bytes name):
-        """Put a compiled kernel into its address space's table, and let the channel that asked go on.
+    def install_program(self, ProgramRequest asked, kernel):
+        """Put a compiled kernel into its address space's table, and let the channel that waits go on.
 
-        `asked`, `target`, `address` and `block` are as :meth:`next_request` returned them. `kernel` is
-        kept alive until the address space is detached.
+        `kernel` is kept alive until the address space is detached. Where it is the baseline code that was to
+        be replaced, that stays.
         """
-        cdef uint32_t index = asked[0], serial = asked[1], vspace = target[0], generation = target[1]
-        cdef VSpace *space = &self.gpu.vspaces[vspace]
-        cdef Program *slot
-        cdef uint32_t[3] dimensions
-        cdef uint32_t i
-        cdef const char *text
-        cdef bytes kept_name
-        for i in range(3):
-            dimensions[i] = block[i]
-        if not space.attached or space.generation != generation:
+        cdef Request *request = &asked.request
+        cdef Program program
+        cdef bytes name
+        if not is_current(&self.gpu, request):
             return
-        kept = self.kernels[vspace]
+        kept = self.kernels[request.vspace]
         if id(kernel) not in kept:
             if len(kept) >= _hw.MAX_PROGRAMS_PER_VSPACE:
-                self.refuse_program(asked, b"too many different programs in one address space")
+                if asked.baseline is None:
+                    self.refuse_program(asked, b"too many different programs in one address space")
                 return
-            kept[id(kernel)] = (kernel, name)
-        kept_name = kept[id(kernel)][1]
-        text = kept_name
+            kept[id(kernel)] = (kernel, kernel.name.encode())
+        name = kept[id(kernel)][1]
+        program.address = request.address
+        program.block = request.block
+        program.code = <kernel_t> <void *> <uintptr_t> kernel.address
+        program.shared_bytes = kernel.shared_bytes
+        program.parameter_bytes = kernel.parameter_bytes
+        program.scratch_bytes = kernel.scratch_bytes
+        program.ns_per_block = 0
+        program.baseline_ns = 0 if kernel.optimized or asked.baseline is not None else BASELINE_NS
+        program.replaces = request.baseline
+        program.name = name
         with nogil:
-            pthread_mutex_lock(&space.lock)
-            # Once more: the address space may have been detached while this waited for its lock.
-            if space.attached and space.generation == generation:
-                if space.program_count >= PROGRAM_LIMIT:
-                    forget_programs(space)
-                slot = find_program(space, address, dimensions)
-                if slot.code == NULL:
-                    space.program_count += 1
-                slot.address = address
-                slot.block = dimensions
-                slot.shared_bytes = shared_bytes
-                slot.scratch_bytes = scratch_bytes
-                slot.parameter_bytes = parameter_bytes
-                slot.ns_per_block = 0
-                slot.name = text
-                slot.code = <kernel_t> <void *> code
-            pthread_mutex_unlock(&space.lock)
-            lock_gpu(&self.gpu)
-            if self.gpu.serials[index] == serial and self.gpu.channels[index].program_wait == 2:
-                self.gpu.channels[index].program_wait = 0
-            pthread_mutex_unlock(&self.gpu.lock)
-        signal(self.gpu.control_fd)
+            place_program(&self.gpu, request, &program)
+            if request.baseline == NULL:
+                answer_channel(&self.gpu, request, NULL)
 
-    def refuse_program(self, asked, bytes message):
-        """Stop the channel that asked, with the compiler's message in its error notifier."""
-        cdef uint32_t index = asked[0], serial = asked[1]
-        cdef Channel *channel = &self.gpu.channels[index]
+    def refuse_program(self, ProgramRequest asked, bytes message):
+        """Stop the channel that waits, with the compiler's message in its error notifier."""
         cdef const char *text = message
         with nogil:
-            lock_gpu(&self.gpu)
-            if self.gpu.serials[index] == serial and channel.program_wait == 2:
-                channel.program_wait = 0
-                channel_fault(&self.gpu, channel, FAULT_BAD_PROGRAM, channel.launch.qmd_address, 0, text)
-            pthread_mutex_unlock(&self.gpu.lock)
+            answer_channel(&self.gpu, &asked.request, text)

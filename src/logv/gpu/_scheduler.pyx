@@ -74,6 +74,14 @@ cdef void _post_request(Gpu *gpu, uint32_t index) noexcept nogil:
     signal(gpu.service_fd)
 
 
+cdef void _post_wish(Gpu *gpu, Channel *channel) noexcept nogil:
+    """Hand a channel's wish for better code to the service thread. Needs the GPU's lock."""
+    if gpu.wish.baseline == NULL:
+        gpu.wish = channel.wish
+        signal(gpu.service_fd)
+    channel.wish.baseline = NULL
+
+
 cdef uint64_t _pass(Gpu *gpu) noexcept nogil:
     """Give each channel of the runlist one turn; return how much was done."""
     cdef uint64_t progress = 0
@@ -95,6 +103,8 @@ cdef uint64_t _pass(Gpu *gpu) noexcept nogil:
         gpu.current = -1
         if step == STEP_BLOCKED and gpu.channels[index].program_wait == 1:
             _post_request(gpu, index)
+        if gpu.channels[index].wish.baseline != NULL:
+            _post_wish(gpu, &gpu.channels[index])
     pthread_mutex_unlock(&gpu.lock)
     return progress
 

@@ -54,6 +54,8 @@ cdef struct Program:
     uint32_t parameter_bytes
     uint64_t scratch_bytes
     uint64_t ns_per_block       # estimate from earlier launches, 0: none yet
+    uint64_t baseline_ns        # how long baseline code runs before better code is asked for; 0: none is
+    kernel_t replaces           # the baseline code whose place this one took, NULL: none
     const char *name            # kept alive by the engine's list of kernels
 
 cdef struct VSpace:
@@ -76,6 +78,14 @@ cdef struct Port:
     uint64_t bytes_copied
     uint64_t faults
     uint64_t interrupts
+
+# Baseline code that has run for so long that better code should take its place.
+cdef struct Wish:
+    kernel_t baseline           # NULL: there is no wish
+    uint32_t vspace
+    uint32_t generation
+    uint32_t block[3]
+    uint64_t address
 
 # A launch in progress. Lives across timeslices; `next_block` holds the place.
 cdef struct Launch:
@@ -116,6 +126,7 @@ cdef struct Channel:
     uint32_t faulted
     uint32_t stopping           # set by stop_channel; kernels are aborted
     uint32_t program_wait       # 1: asked for, 2: with the service thread
+    Wish wish                   # on its way to the service thread
     uint32_t port
     uint32_t vspace
     uint32_t allow_copy
@@ -188,6 +199,7 @@ cdef struct Gpu:
     Port *ports                 # MAX_PORTS
     uint32_t requests[_hw.MAX_CHANNELS]   # channels whose program is asked for
     uint32_t request_count
+    Wish wish                   # the one that waits; a program whose wish is dropped makes it again
     uint8_t *parameter_arena    # 64-byte aligned, for vector loads
     uint64_t sleeps             # statistics
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from logv.errors import InvalidValueError, PtxError
-from logv.gpu._engine import Engine
+from logv.gpu._engine import Engine, ProgramRequest
 from logv.gpu.disk_cache import DiskCache
 from logv.gpu.kernel_cache import KernelCache
 from logv.gpu.port import Port
@@ -42,6 +42,8 @@ class Gpu:
         Seconds a channel may run while others wait.
     compute_threads : int
         Host threads that run the blocks of one launch, 1 to ``MAX_COMPUTE_THREADS``.
+    tiered_compilation : bool
+        Whether a program begins with baseline code, and gets optimised code once it has run for a while.
     disk_cache : DiskCache, optional
         Where compiled kernels are kept for the next process.
     """
@@ -52,12 +54,14 @@ class Gpu:
         watchdog_s: float = 5.0,
         timeslice_s: float = 0.001,
         compute_threads: int = 1,
+        tiered_compilation: bool = True,
         disk_cache: DiskCache | None = None,
     ) -> None:
         if watchdog_s <= 0 or timeslice_s <= 0:
             raise InvalidValueError("watchdog_s and timeslice_s must be greater than 0")
         threads = _thread_count(compute_threads)
         self._disk_cache = disk_cache
+        self._tiered = tiered_compilation
         self._engine = Engine(int(watchdog_s * 1e9), int(timeslice_s * 1e9), threads)
         self._windows: dict[Domain, list[Window]] = {domain: [] for domain in Domain}
         self._ports: list[Port] = []
@@ -178,26 +182,24 @@ class Gpu:
         self._engine.set_runlist(order)
 
     def _serve_programs(self) -> None:
-        while (request := self._engine.next_request()) is not None:
-            asked, target, address, block, text = request
+        while (asked := self._engine.next_request()) is not None:
             try:
-                kernel = _KERNELS.get(text, block, self._disk_cache)
+                if asked.baseline is None:
+                    kernel = _KERNELS.get(asked.text, asked.block, self._disk_cache, tiered=self._tiered)
+                else:
+                    kernel = _KERNELS.optimize(asked.baseline, asked.text, asked.block, self._disk_cache)
             except PtxError as error:
-                self._engine.refuse_program(asked, str(error).encode())
+                self._refuse(asked, str(error))
             except Exception as error:
                 # A program must never take the GPU down with it: its channel stops, the rest goes on.
                 _log.exception("the compiler failed")
-                self._engine.refuse_program(asked, f"the compiler failed: {error}".encode())
+                self._refuse(asked, f"the compiler failed: {error}")
             else:
-                self._engine.install_program(
-                    asked,
-                    target,
-                    address,
-                    block,
-                    kernel,
-                    kernel.address,
-                    kernel.shared_bytes,
-                    kernel.scratch_bytes,
-                    kernel.parameter_bytes,
-                    kernel.name.encode(),
-                )
+                self._engine.install_program(asked, kernel)
+
+    def _refuse(self, asked: ProgramRequest, why: str) -> None:
+        """Let the code that there is stay; where there is none, stop the channel."""
+        if asked.baseline is not None:
+            self._engine.install_program(asked, asked.baseline)
+        else:
+            self._engine.refuse_program(asked, why.encode())

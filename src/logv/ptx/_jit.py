@@ -9,7 +9,7 @@ import llvmlite
 from llvmlite import binding
 
 # Larger kernels are compiled without effort, so that compile time stays bounded.
-_FULL_EFFORT_LINES = 6_000
+MAX_OPTIMIZED_LINES = 6_000
 _LOCK = threading.Lock()
 
 
@@ -73,8 +73,8 @@ def target_identity() -> str:
     return f"llvmlite {llvmlite.__version__} LLVM {version} {host}"
 
 
-def compile_assembly(text: str, symbol: str) -> MachineCode:
-    """Optimise and compile one module.
+def compile_assembly(text: str, symbol: str, *, optimize: bool) -> MachineCode:
+    """Compile one module.
 
     Parameters
     ----------
@@ -82,16 +82,19 @@ def compile_assembly(text: str, symbol: str) -> MachineCode:
         LLVM assembly.
     symbol : str
         The function wanted.
+    optimize : bool
+        False for neither vectorising nor optimising what is chosen of the host's instructions: these two
+        take most of the time.
     """
     with _LOCK:
-        lines = text.count("\n")
-        effort = 2 if lines <= _FULL_EFFORT_LINES else 0
-        machine = _machine(effort)
+        small = text.count("\n") <= MAX_OPTIMIZED_LINES
+        optimize = optimize and small
+        machine = _machine(2 if optimize else 0)
         module = _module(text, machine)
         # The pipeline of -O1, with the vectoriser: the code is in SSA form and its loops are simple, so that
         # -O2's further passes find next to nothing, and take a sixth longer.
-        options = binding.create_pipeline_tuning_options(speed_level=min(1, effort))
-        options.loop_vectorization = effort > 1
+        options = binding.create_pipeline_tuning_options(speed_level=int(small))
+        options.loop_vectorization = optimize
         options.loop_unrolling = False
         passes = binding.create_pass_builder(machine, options)
         passes.getModulePassManager().run(module, passes)

@@ -55,6 +55,14 @@ class RegionPlan:
 class Plan:
     """Plans of all regions, and the counters that turned out not to be worked out by scalar code.
 
+    Parameters
+    ----------
+    builder : RegionBuilder
+    block : tuple of int
+    divergence : Divergence
+    specialize : bool
+        Whether regions get specialised copies, where these are better.
+
     Attributes
     ----------
     regions : dict of Region to RegionPlan
@@ -64,7 +72,9 @@ class Plan:
         Blocks where regions should begin, because uniform counters merge there.
     """
 
-    def __init__(self, builder: RegionBuilder, block: tuple[int, int, int], divergence: Divergence) -> None:
+    def __init__(
+        self, builder: RegionBuilder, block: tuple[int, int, int], divergence: Divergence, *, specialize: bool
+    ) -> None:
         self.demoted: set[Value] = set()
         self.joins: set[Block] = set()
         self._builder = builder
@@ -75,6 +85,8 @@ class Plan:
         if self.demoted or self.joins:
             return
         self._schedule(divergence)
+        if not specialize:
+            return
         for region, plan in self.regions.items():
             plan.fast = self._specialize(builder, region, block, plan.scheduled)
 

@@ -25,16 +25,21 @@ class Executable:
     Attributes
     ----------
     name : str
+    program : str
+        Names the text that it was compiled from, as whoever compiled it does.
     parameter_bytes : int
         Size of the parameter block.
     shared_bytes, scratch_bytes : int
+    optimized : bool
         As in :class:`CompiledKernel`.
     """
 
     name: str
+    program: str
     parameter_bytes: int
     shared_bytes: int
     scratch_bytes: int
+    optimized: bool
     _code: MachineCode = field(repr=False)
 
     @property
@@ -43,13 +48,15 @@ class Executable:
         return self._code.address
 
     @classmethod
-    def of(cls, kernel: CompiledKernel) -> Self:
+    def of(cls, kernel: CompiledKernel, program: str) -> Self:
         """Return the executable part of a kernel."""
         return cls(
             name=kernel.name,
+            program=program,
             parameter_bytes=kernel.entry.parameter_bytes,
             shared_bytes=kernel.shared_bytes,
             scratch_bytes=kernel.scratch_bytes,
+            optimized=kernel.optimized,
             _code=kernel._code,
         )
 

@@ -42,7 +42,7 @@ class RemoteServer:
             self._listener.close()
             raise LogvError(f"cannot listen at {self._path!r}: {error}") from None
         try:
-            self._machine = Machine(vram)
+            self._machine = Machine(vram, tiered_compilation=False)
         except BaseException:
             self._unlink()
             raise
