@@ -441,3 +441,23 @@ def test_approximate_functions_at_their_edges() -> None:
     ]
     values = [[to_float(bits, 32) for bits in row] for row in found]
     np.testing.assert_allclose(values, expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "nan"), [("f32", "0f7FFFFFFF"), ("f64", "0d7FFFFFFFFFFFFFFF")], ids=["single", "double"]
+)
+def test_a_nan_takes_the_place_of_another(kind: str, nan: str) -> None:
+    """Which of them a result is cannot be seen by calculating with it; its bits can be stored."""
+    numbers = [-1.0, 4.0, math.nan]
+    bits = "<I" if kind == "f32" else "<Q"
+    operand = [
+        struct.unpack(bits, struct.pack("<f" if kind == "f32" else "<d", number))[0] for number in numbers
+    ]
+    register = "%f5" if kind == "f32" else "%g5"
+    text = (
+        f"sqrt.rn.{kind} {register}, {{a}}; setp.nan.{kind} %p1, {register}, {register}; "
+        f"selp.{kind} {{d}}, {nan}, {register}, %p1;"
+    )
+    (found,) = run((kind,), ((kind, text),), [operand])
+    two = struct.unpack(bits, struct.pack("<f" if kind == "f32" else "<d", 2.0))[0]
+    assert found == [int(nan[2:], 16), two, int(nan[2:], 16)]

@@ -15,6 +15,7 @@ from logv.ptx._regions import Region, RegionBuilder
 from logv.ptx._schedule import DONE, WAITS, Schedule
 from logv.ptx._scratch import ScratchLayout
 from logv.ptx._threads import Box, ThreadLoop
+from logv.ptx._types import VALUE_BITS
 from logv.ptx._writer import Writer
 from logv.ptx.module import Entry
 
@@ -120,6 +121,11 @@ class Emitter:
         for (offset, kind), name in self._writer.parameters.items():
             put(f"{name}_p = getelementptr i8, ptr %params, i64 {offset}")
             put(f"{name} = load {kind}, ptr {name}_p, align 1")
+        for (kind, bits), name in self._writer.nans.items():
+            # Hidden from LLVM, for which all NaNs are alike: it would take any other for this one.
+            whole = f"i{VALUE_BITS[kind]}"
+            put(f'{name}_bits = call {whole} asm "", "=r,0"({whole} {bits})')
+            put(f"{name} = bitcast {whole} {name}_bits to {kind}")
         for phi, slot in self._slots.items():
             put(f"{slot} = alloca {phi.type}")
             put(f"{slot}_next = alloca {phi.type}")

@@ -48,15 +48,17 @@ _GLOBAL_TIMER = """define internal i64 @globaltimer() noinline {
 }"""
 
 
+def is_nan(kind: str, bits: int) -> bool:
+    """Whether the bits of a float or double are those of a NaN."""
+    infinity = {"float": 0x7F800000, "double": 0x7FF << 52}.get(kind)
+    return infinity is not None and bits & ~(1 << (VALUE_BITS[kind] - 1)) > infinity
+
+
 def constant(kind: str, bits: int) -> str:
-    """Return a constant in LLVM's spelling."""
+    """Return a constant in LLVM's spelling; a NaN has none that LLVM would keep to."""
     if kind == "double":
         return f"0x{bits:016X}"
     if kind == "float":
-        if bits & 0x7F800000 == 0x7F800000 and bits & 0x7FFFFF:
-            # LLVM writes a float as the double of the same value: widen a NaN's payload by hand.
-            wide = (bits >> 31) << 63 | 0x7FF << 52 | (bits & 0x7FFFFF) << 29
-            return f"0x{wide:016X}"
         (number,) = struct.unpack("<f", struct.pack("<I", bits))
         return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
     if kind == "i1":

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from logv.ptx._ir import Block, Value
-from logv.ptx._llvm import Declarations, constant, operation
+from logv.ptx._llvm import Declarations, constant, is_nan, operation
 from logv.ptx._ranges import Ranges
 
 _SPECIAL = {"ctaid": "ctaid", "nctaid": "grid"}
@@ -28,6 +28,8 @@ class Writer:
         Kept up to date with what is written.
     parameters : dict
         Names of kernel parameters by offset and type; they are loaded at entry.
+    nans : dict
+        Names of constants that are no numbers, by type and bits; they are made at entry.
     thread_names : dict of str to str
         The i32 thread numbers by axis, inside a loop over threads.
     """
@@ -37,6 +39,7 @@ class Writer:
         self.ranges = Ranges(block)
         self.declarations = Declarations()
         self.parameters: dict[tuple[int, str], str] = {}
+        self.nans: dict[tuple[str, int], str] = {}
         self.thread_names: dict[str, str] = {}
         self._names: dict[Value, str] = {}
         self._counter = 0
@@ -61,6 +64,8 @@ class Writer:
         while value.op == "cvta":
             value = value.args[0]
         if value.op == "const" and isinstance(value.attr, int):
+            if is_nan(value.type, value.attr):
+                return self.nans.setdefault((value.type, value.attr), f"%nan{len(self.nans)}")
             return constant(value.type, value.attr)
         if value.op == "param" and isinstance(value.attr, int):
             return self.parameters.setdefault((value.attr, value.type), f"%param{value.attr}_{value.type}")
