@@ -59,8 +59,9 @@ class Job:
         self._arrays = [argument for argument in arguments if isinstance(argument, np.ndarray)]
         ends = np.cumsum([0, *(-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in self._arrays)])
         self._offsets: list[int] = ends[:-1].tolist()
-        self._grid = np.array((*grid, 1, 1)[:3], dtype=np.uint32)
-        self._blocks = int(self._grid.prod(dtype=np.uint64))
+        # Behind the grid: no dynamic shared memory.
+        self._grid = np.array((*(*grid, 1, 1)[:3], 0), dtype=np.uint32)
+        self._blocks = int(self._grid[:3].prod(dtype=np.uint64))
         self._shared = np.zeros(MAX_SHARED_MEMORY_PER_BLOCK, dtype=np.uint8)
         self._scratch = np.zeros(self.code.scratch_bytes + 64, dtype=np.uint8)
 

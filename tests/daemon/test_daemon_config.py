@@ -70,6 +70,27 @@ def test_compute_threads(sockets: Path, options: tuple[str, ...], workers: int) 
             assert application.is_right(device, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("options", "optimized"), [((), "true"), (("--tiered-compilation",), "false")], ids=["file", "option"]
+)
+def test_tiered_compilation(
+    sockets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], optimized: str
+) -> None:
+    """A kernel that hardly runs is optimised if the file says so, unless the option says otherwise."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = sockets / "car.toml"
+    config.write_text(f"tiered-compilation = false\n{GOOD.format(sockets=sockets)}")
+    with (
+        DaemonProcess(sockets, {}, vram=None, arguments=("--config", config, *options)) as daemon,
+        Connection(daemon.socket("dash")) as connection,
+        connection.device() as device,
+    ):
+        assert application.is_right(device, seed=1)
+    records = [path.read_bytes() for path in (tmp_path / "logv" / "kernels").iterdir()]
+    assert records
+    assert all(f'"optimized": {optimized}'.encode() in record for record in records)
+
+
 def test_vram_is_what_the_vms_need_unless_told(sockets: Path) -> None:
     """Without ``vram`` the GPU is as large as its VMs together."""
     config = sockets / "car.toml"
@@ -91,6 +112,7 @@ def test_vram_is_what_the_vms_need_unless_told(sockets: Path) -> None:
         ("vram = ", "Invalid value"),
         ("vram = '64'\nvram = '65'", "overwrite"),
         ("socket-dir = 5", "socket-dir"),
+        ("tiered-compilation = 1", "tiered-compilation"),
         ("vm = 'dash'", "[vm.NAME]"),
         ("[vm]\ndash = '16MiB'", "[vm.dash]"),
         ("[vm.dash]", "memory"),

@@ -91,7 +91,7 @@ def main(name: str) -> None:
     # The input lies in the aperture itself; kernels may overwrite it.
     source = 0x10000
     words = (ctypes.c_uint64 * _THREADS).from_address(aperture + source)
-    grid = (ctypes.c_uint32 * 3)(1, 1, 1)
+    grid = (ctypes.c_uint32 * 4)(1, 1, 1, 0)
     parameters = (ctypes.c_uint64 * 2)(source, 0)
     signature = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 5, ctypes.c_uint64, ctypes.c_uint64)
     choose = random.Random(name)
@@ -116,7 +116,7 @@ def main(name: str) -> None:
             function(ctypes.addressof(parameters), aperture, arena, scratch, ctypes.addressof(grid), 0, 1)
         if (memory[:begin] != 0xC5).any() or (memory[begin + size :] != 0xC5).any():
             sys.exit("canaries beside the scratch memory changed")
-        if parameters[0] != source or list(grid) != [1, 1, 1]:
+        if parameters[0] != source or list(grid) != [1, 1, 1, 0]:
             sys.exit("parameters or grid changed")
     print("confined")
 

@@ -94,13 +94,13 @@ class Bench:
         assert (variables is None) == (kernel.entry.data_offset is None)
         if variables is not None and kernel.entry.data_offset is not None:
             parameters[kernel.entry.data_offset :][:8] = np.array([variables], np.uint64).view(np.uint8)
-        words = np.array([*grid, 1, 1][:3], np.uint32)
+        words = np.array([*[*grid, 1, 1][:3], shared], np.uint32)
         assert kernel.shared_bytes + shared <= MAX_SHARED_MEMORY_PER_BLOCK
         arena, arena_address = _aligned(1 << 18)
         arena[:] = 0xA5
         scratch, scratch_address = _aligned(max(64, kernel.scratch_bytes))
         scratch[:] = 0x5A
-        begin, end = blocks or (0, math.prod(int(word) for word in words))
+        begin, end = blocks or (0, math.prod(int(word) for word in words[:3]))
         function = _SIGNATURE(kernel.address)
         return int(
             function(

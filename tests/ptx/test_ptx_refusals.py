@@ -55,7 +55,7 @@ def refusal(instruction: str) -> PtxError:
         ("red.global.add.noftz.f32 [%d1], %f1;", "noftz"),
         ("red.global.exch.b32 [%d1], %r1;", "red.exch.b32"),
         ("atom.shared::cluster.add.u32 %r1, [%d1], 1;", "shared::cluster"),
-        ("mov.u32 %r1, %dynamic_smem_size;", "not told"),
+        ("mov.u32 %r1, %total_smem_size;", "%dynamic_smem_size"),
         ("mov.u32 %r1, %cluster_ctaid.x;", "special register"),
         ("cvt.rn.satfinite.e4m3x2.f32 %h1, %f1, %f2;", "satfinite"),
         ("cvt.rn.f16.s32 %r1, %r2;", "destination"),

@@ -65,6 +65,29 @@ def test_saxpy(anywhere: logv.Device) -> None:
     assert "2 signatures" in repr(saxpy)
 
 
+def test_dynamic_shared_memory(anywhere: logv.Device) -> None:
+    """An array without a size of its own has what the launch gives it."""
+
+    @logv.kernel
+    def reverse(x, sizes):  # type: ignore[no-untyped-def]
+        own = cuda.shared.array(3, np.float32)
+        tile = cuda.shared.array(0, np.float32)
+        i = cuda.threadIdx.x
+        own[i % 3] = 0
+        tile[i] = x[i]
+        cuda.syncthreads()
+        x[i] = tile[x.size - 1 - i] + own[i % 3]
+        sizes[i] = tile.size
+
+    memory = Memory(anywhere)
+    numbers = np.arange(64, dtype=np.float32)
+    for size in (64, 100):
+        x, sizes = memory.put(numbers), memory.put(np.zeros(64, np.int64))
+        reverse[1, 64, 4 * size](memory.stream, x, sizes)
+        assert (memory.take(x) == numbers[::-1]).all()
+        assert (memory.take(sizes) == size).all()
+
+
 def test_two_dimensions_and_shapes(anywhere: logv.Device) -> None:
     """Shape and strides arrive; a dimension may be of any size."""
 

@@ -25,6 +25,12 @@ LEVELS = ("debug", "info", "warning", "error")
     help="Host threads that run the blocks of one launch, where CPUs are idle.  [default: 1]",
 )
 @click.option(
+    "--tiered-compilation/--no-tiered-compilation",
+    default=None,
+    help="Start new kernels with code that is compiled quickly, and optimise it once it has run a moment; or "
+    "wait for optimised code.  [default: tiered]",
+)
+@click.option(
     "--socket-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the sockets go; made if it is missing, and nobody else may enter it.",
@@ -40,6 +46,7 @@ LEVELS = ("debug", "info", "warning", "error")
 def serve(
     vram: str | None,
     compute_threads: int | None,
+    tiered_compilation: bool | None,
     socket_dir: Path | None,
     vms: tuple[str, ...],
     config_file: Path | None,
@@ -56,6 +63,7 @@ def serve(
     The file
       vram = "1GiB"
       compute-threads = 2         # that run the blocks of one launch; 1, if left out
+      tiered-compilation = false  # wait for optimised code; true, if left out
       socket-dir = "/run/user/1000/logv"
       [vm.dash]
       memory = "128MiB"
@@ -76,6 +84,9 @@ def serve(
         vms=(*found.get("vms", ()), *map(VmConfig.parse, vms)),
         vram=parse_size(vram, "vram") if vram is not None else found.get("vram"),
         compute_threads=compute_threads if compute_threads is not None else found.get("compute_threads", 1),
+        tiered_compilation=(
+            tiered_compilation if tiered_compilation is not None else found.get("tiered_compilation", True)
+        ),
     )
     log_to_stderr(log_level)
     stop = threading.Event()

@@ -167,7 +167,7 @@ class _Daemon:
         command = [sys.executable, "-m", "logv", "serve", "--vram", VRAM, "--socket-dir", str(directory)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  (this interpreter, with arguments of our own)
-                [*command, "--vm", f"{VM}:{VM_MEMORY}"],
+                [*command, "--no-tiered-compilation", "--vm", f"{VM}:{VM_MEMORY}"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -64,12 +64,15 @@ class DaemonConfig:
         Bytes of GPU memory; None means what the VMs have together.
     compute_threads : int
         Host threads that run the blocks of one launch.
+    tiered_compilation : bool
+        As of :class:`logv.Machine`.
     """
 
     socket_dir: Path
     vms: tuple[VmConfig, ...]
     vram: int | None = None
     compute_threads: int = 1
+    tiered_compilation: bool = True
 
     def __post_init__(self) -> None:
         names = [vm.name for vm in self.vms]
@@ -87,7 +90,7 @@ class DaemonConfig:
 
 
 def load_config(path: Path) -> dict[str, Any]:
-    """Return what a TOML file says of ``vram``, ``compute_threads``, ``socket_dir`` and ``vms``.
+    """Return what a TOML file says, by the names of :class:`DaemonConfig`'s attributes.
 
     Raises
     ------
@@ -107,12 +110,16 @@ def load_config(path: Path) -> dict[str, Any]:
 
 
 def _parse(content: Mapping[str, Any]) -> dict[str, Any]:
-    _check_keys(content, {"vram", "compute-threads", "socket-dir", "vm"}, "the file")
+    _check_keys(content, {"vram", "compute-threads", "tiered-compilation", "socket-dir", "vm"}, "the file")
     found: dict[str, Any] = {}
     if "vram" in content:
         found["vram"] = parse_size(content["vram"], "vram")
     if "compute-threads" in content:
         found["compute_threads"] = content["compute-threads"]
+    if "tiered-compilation" in content:
+        if not isinstance(content["tiered-compilation"], bool):
+            raise InvalidValueError("tiered-compilation must be true or false")
+        found["tiered_compilation"] = content["tiered-compilation"]
     if "socket-dir" in content:
         if not isinstance(content["socket-dir"], str):
             raise InvalidValueError("socket-dir must be text")

@@ -46,7 +46,11 @@ class Daemon:
         with ExitStack() as stack:
             directory = SocketDirectory(config.socket_dir)
             stack.callback(directory.close)
-            gpu = Gpu(compute_threads=config.compute_threads, disk_cache=DiskCache.of_user())
+            gpu = Gpu(
+                compute_threads=config.compute_threads,
+                tiered_compilation=config.tiered_compilation,
+                disk_cache=DiskCache.of_user(),
+            )
             stack.callback(gpu.close)
             host = HostDriver(gpu, vram, sum(vm.system_memory for vm in config.vms))
             stack.callback(host.close)

@@ -111,6 +111,7 @@ cdef int _find(Gpu *gpu, Channel *channel) noexcept nogil:
     cdef const uint32_t *qmd = launch.qmd
     cdef uint64_t address = qmd_field(qmd, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_LOWER)
     cdef Program *program
+    cdef uint32_t static_bytes
     address |= qmd_field(qmd, _hw.NVC7C0_QMDV03_00_PROGRAM_ADDRESS_UPPER) << 32
     program = find_program(&gpu.vspaces[channel.vspace], address, launch.block)
     if program.code == NULL:
@@ -121,6 +122,9 @@ cdef int _find(Gpu *gpu, Channel *channel) noexcept nogil:
         return _bad_launch(gpu, channel, b"the QMD's shared memory is smaller than the kernel's own")
     if program.parameter_bytes and launch.bank0_bytes < _hw.CONSTANT_BANK0_PARAMETERS + program.parameter_bytes:
         return _bad_launch(gpu, channel, b"constant bank 0 is too small for the kernel's parameters")
+    # The dynamic part begins behind the static one, at the next multiple of 16.
+    static_bytes = (program.shared_bytes + 15) & ~<uint32_t> 15
+    launch.grid[3] = launch.shared_bytes - min(static_bytes, launch.shared_bytes)
     launch.active = LAUNCH_RUNS
     return STEP_OK
 

@@ -92,7 +92,7 @@ cdef struct Launch:
     uint32_t active             # 0 none, 1 waits for its program, 2 running
     uint64_t qmd_address
     uint32_t qmd[64]
-    uint32_t grid[3]
+    uint32_t grid[4]            # in blocks; what kernels get, with the bytes of dynamic shared memory behind
     uint32_t block[3]
     uint64_t next_block
     uint64_t blocks

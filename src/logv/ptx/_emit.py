@@ -118,6 +118,8 @@ class Emitter:
             # A grid without blocks never gets here; this keeps the division below from trapping.
             put(f"%grid_{axis}_n = call i32 @llvm.umax.i32(i32 %grid_{axis}, i32 1)")
             put(f"%grid_{axis}_w = zext i32 %grid_{axis}_n to i64")
+        put("%launch_shared_p = getelementptr i8, ptr %grid, i64 12")
+        put("%launch_shared = load i32, ptr %launch_shared_p, align 4")
         for (offset, kind), name in self._writer.parameters.items():
             put(f"{name}_p = getelementptr i8, ptr %params, i64 {offset}")
             put(f"{name} = load {kind}, ptr {name}_p, align 1")

@@ -83,26 +83,52 @@ def compile_assembly(text: str, symbol: str, *, optimize: bool) -> MachineCode:
     symbol : str
         The function wanted.
     optimize : bool
-        False for neither vectorising nor optimising what is chosen of the host's instructions: these two
-        take most of the time.
+        Whether to take the time that it needs to make the code as fast as can be.
     """
     with _LOCK:
-        small = text.count("\n") <= MAX_OPTIMIZED_LINES
-        optimize = optimize and small
-        machine = _machine(2 if optimize else 0)
+        effort = (2 if optimize else 1) if text.count("\n") <= MAX_OPTIMIZED_LINES else 0
+        machine = _machine(effort)
         module = _module(text, machine)
-        # The pipeline of -O1, with the vectoriser: the code is in SSA form and its loops are simple, so that
-        # -O2's further passes find next to nothing, and take a sixth longer.
-        options = binding.create_pipeline_tuning_options(speed_level=int(small))
-        options.loop_vectorization = optimize
-        options.loop_unrolling = False
-        passes = binding.create_pass_builder(machine, options)
-        passes.getModulePassManager().run(module, passes)
+        _PIPELINES[effort](module, machine)
         engine = binding.create_mcjit_compiler(module, machine)
         objects: list[bytes] = []
         engine.set_object_cache(notify_func=lambda _, data: objects.append(bytes(data)))
         engine.finalize_object()
         return _finish(symbol, objects[0], engine, module, machine)
+
+
+def _optimize(module: binding.ModuleRef, machine: binding.TargetMachine) -> None:
+    """Run the pipeline of -O1, with the vectoriser.
+
+    The code is in SSA form and its loops are simple, so that -O2's further passes find next to nothing, and
+    take a sixth longer.
+    """
+    options = binding.create_pipeline_tuning_options(speed_level=1)
+    options.loop_vectorization = True
+    options.loop_unrolling = False
+    passes = binding.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
+
+
+def _tidy(module: binding.ModuleRef, machine: binding.TargetMachine) -> None:
+    """Run the passes that shorten the code most, once each: a sixth of the time of -O1's many."""
+    passes = binding.create_new_function_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options())
+    for function in module.functions:
+        if not function.is_declaration:
+            passes.run(function, builder)
+
+
+def _leave(module: binding.ModuleRef, machine: binding.TargetMachine) -> None:
+    """Run no pass."""
+
+
+# By effort, which is also that of choosing the host's instructions.
+_PIPELINES = (_leave, _tidy, _optimize)
 
 
 def load_object(object_code: bytes, symbol: str) -> MachineCode:

@@ -2,28 +2,28 @@
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from logv.errors import PtxError
 
 # An unterminated comment is taken to the end of the text at once: trying again at every "/*" would be
 # quadratic.
 _COMMENT = re.compile(r"//[^\n]*|/\*(?:.*?\*/|.*\Z)|\"[^\"\n]*\"", re.DOTALL)
+# White space belongs to the token behind it, and at the end to an empty one.
 _TOKEN = re.compile(
-    r"""
+    r"""\s*(?:
     (?P<number>0[fF][0-9a-fA-F]{8}\b|0[dD][0-9a-fA-F]{16}\b|0[xX][0-9a-fA-F]+U?\b|0[bB][01]+U?\b
         |[0-9]+\.[0-9]*(?:[eE][+-]?[0-9]+)?|[0-9]+U?\b)
   | (?P<string>"[^"\n]*")
   | (?P<name>\.(?:reg|param|local|shared|global|const)(?=\.)|[%.$_A-Za-z](?:[%.$\w]|::)*)
   | (?P<mark>[-+*=@!|,;:<>(){}\[\]])
-  | (?P<space>\s+)
+  | (?P<end>\Z))
     """,
     re.VERBOSE | re.ASCII,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A word of PTX and where it stands (character position in the text)."""
 
     kind: str
@@ -39,7 +39,7 @@ def _blank(match: re.Match[str]) -> str:
 
 
 class Lexer:
-    """The tokens of a PTX text.
+    """The tokens of a PTX text; the last is an empty one of kind ``end``.
 
     Parameters
     ----------
@@ -68,16 +68,17 @@ class Lexer:
 
     def _split(self) -> list[Token]:
         tokens: list[Token] = []
-        position, text = 0, self.text
-        while position < len(text):
-            match = _TOKEN.match(text, position)
+        position, kind, match_at, text = 0, "", _TOKEN.match, self.text
+        while kind != "end":
+            match = match_at(text, position)
             if match is None:
+                position += len(text) - position - len(text[position:].lstrip())
                 raise PtxError(
                     f"unexpected character {text[position]!r}",
                     line=self.line(position),
                     instruction=self.excerpt(position, position + 40),
                 )
-            if match.lastgroup != "space":
-                tokens.append(Token(str(match.lastgroup), match.group(), position))
+            kind = str(match.lastgroup)
+            tokens.append(Token(kind, match[kind], match.start(kind)))
             position = match.end()
         return tokens

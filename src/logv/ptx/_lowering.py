@@ -23,7 +23,8 @@ _TIMERS = {
     "%globaltimer_lo": ("globaltimer", 0, 32),
     "%globaltimer_hi": ("globaltimer", 32, 32),
 }
-_AT_LAUNCH = {"%dynamic_smem_size", "%total_smem_size", "%aggr_smem_size"}
+# What hardware rounds up to, or reserves for itself.
+_SHARED_SIZES = {"%total_smem_size", "%aggr_smem_size"}
 
 
 class Lowering(Builder):
@@ -173,8 +174,10 @@ class Lowering(Builder):
             return self.const("i32", MAX_THREADS_PER_BLOCK // WARP_SIZE)
         if name.startswith("%lanemask_"):
             return self._lane_mask(instruction, name)
-        if name in _AT_LAUNCH:
-            raise instruction.error(f"{name} is not supported: kernels are not told; pass it as a parameter")
+        if name == "%dynamic_smem_size":
+            return self.op("special", "i32", attr="launch.shared")
+        if name in _SHARED_SIZES:
+            raise instruction.error(f"{name} is not supported; %dynamic_smem_size is")
         raise instruction.error(f"{name} is not declared, or a special register that is not supported")
 
     def _lane_mask(self, instruction: Instruction, name: str) -> Value:

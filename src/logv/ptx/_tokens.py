@@ -24,7 +24,6 @@ class TokenStream:
     def __init__(self, text: str) -> None:
         self.lexer = Lexer(text)
         self._tokens = self.lexer.tokens
-        self._end = Token("end", "", len(text))
         self._next = 0
         self.statement_begin = 0
 
@@ -35,21 +34,21 @@ class TokenStream:
 
     def peek(self, ahead: int = 0) -> Token:
         """Return a token without taking it; an end token beyond the last."""
-        index = self._next + ahead
-        return self._tokens[index] if index < len(self._tokens) else self._end
+        return self._tokens[min(self._next + ahead, len(self._tokens) - 1)]
 
     def take(self) -> Token:
         """Take the next token."""
-        token = self.peek()
-        self._next += 1
+        token = self._tokens[self._next]
+        if token.kind != "end":
+            self._next += 1
         return token
 
     def accept(self, text: str) -> bool:
         """Take the next token if it is this one."""
-        if self.peek().text == text:
-            self._next += 1
-            return True
-        return False
+        if self._tokens[self._next].text != text:
+            return False
+        self._next += 1
+        return True
 
     def expect(self, text: str) -> Token:
         """Take the next token, which must be this one."""

@@ -6,7 +6,7 @@ from logv.ptx._ir import Block, Value
 from logv.ptx._llvm import Declarations, constant, is_nan, operation
 from logv.ptx._ranges import Ranges
 
-_SPECIAL = {"ctaid": "ctaid", "nctaid": "grid"}
+_SPECIAL = {"ctaid": "ctaid", "nctaid": "grid", "launch": "launch"}
 # Known by a name that stands already.
 _NAMED = frozenset({"param", "special", "cvta"})
 _FLAGGED = frozenset({"add", "sub", "mul", "shl"})

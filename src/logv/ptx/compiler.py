@@ -48,7 +48,8 @@ class CompiledKernel:
         Host address of ``int32_t kernel(const uint8_t *params, uint8_t *global_base, uint8_t *shared,
         uint8_t *scratch, const uint32_t *grid, uint64_t block_begin, uint64_t block_end)``: runs the
         blocks whose linear numbers (x fastest) lie in [begin, end), one after the other; returns 1 if the
-        kernel executed ``trap``, else 0.
+        kernel executed ``trap``, else 0. Behind the three dimensions of the grid lie the bytes of dynamic
+        shared memory.
     shared_bytes : int
         Static shared memory of a block, in bytes.
     scratch_bytes : int
@@ -125,8 +126,8 @@ def compile_entry(
     block : tuple of int
         Threads in x, y and z.
     optimize : bool
-        False for baseline code: it does the same, is there in a quarter of the time, and is some 1.5 to 4
-        times slower, as each region is written once instead of up to three times, and not vectorised.
+        False for baseline code: it does the same, is there in a third of the time, and is up to ten times
+        slower, as each region is written once instead of up to three times, and not vectorised.
 
     Raises
     ------
