@@ -18,8 +18,10 @@ from logv.ptx._types import VALUE_BITS
 _AXES = "xyz"
 # Deeper index computations than this are left alone.
 _MAX_DEPTH = 12
-# Threads farther apart than this touch no memory together, and small factors cannot wrap the checks.
+# Threads farther apart than this touch no memory together.
 _MAX_SLOPE = 1 << 20
+# How far the threads of a block may be apart, so that 32 bits hold the limits that are checked.
+_MAX_SPREAD = 1 << 30
 # Constant operands of comparisons below: predicate to (exclusive of equality, swapped).
 _ORDER = {"lt": (False, False), "le": (True, False), "gt": (False, True), "ge": (True, True)}
 
@@ -65,9 +67,15 @@ class Converger:
     region : Region
         A copy that nothing else uses.
     block : tuple of int
+    rows_part : bool
+        Rows of threads are so long that many of them part: what differs along a row is no reason not to
+        run the copy, unless it guards work.
     """
 
-    def __init__(self, builder: RegionBuilder, region: Region, block: tuple[int, int, int]) -> None:
+    def __init__(
+        self, builder: RegionBuilder, region: Region, block: tuple[int, int, int], *, rows_part: bool = False
+    ) -> None:
+        self._rows_part = rows_part
         self._region = region
         self._block = block
         self._forms: dict[Value, _Affine] = {}
@@ -94,8 +102,9 @@ class Converger:
             for value in block.ops:
                 ops += self._rewrite(value)
             block.ops = ops
-        settled, ending, idle = settle_branches(self._region, self.decided, self._optional)
-        for value in ending:
+        found = settle_branches(self._region, self.decided, self._optional, self._shortening())
+        settled = found.settled
+        for value in found.ending:
             holds, fails = self.decided[value]
             self._region.exits.append(fails if settled[value] else holds)
         for value, (holds, fails) in self.decided.items():
@@ -103,13 +112,29 @@ class Converger:
                 distance = self._distances[value]
                 if not settled[value]:
                     distance = distance.inverted()
-                self._demand(holds if settled[value] else fails, distance, idle=value in idle)
+                check = holds if settled[value] else fails
+                ends = "before" if value in found.ending else "after" if value in found.last else ""
+                self._demand(check, distance, idle=value in found.idle, ends=ends)
                 _become(value, _constant("i1", int(settled[value])))
-            elif value not in self._optional:
+            elif value not in self._optional and (value in found.leading or not self._parts_rows(value)):
                 self._check(self._scalar("or", "i1", [holds, fails]))
                 _become(value, holds)
 
     # -- forms --------------------------------------------------------------------------------------
+
+    def _shortening(self) -> dict[Value, bool]:
+        """Comparisons that the first threads of every row meet, and which way."""
+        if not self._rows_part:
+            return {}
+        return {
+            value: distance.most == (distance.slope[0] > 0)
+            for value, distance in self._distances.items()
+            if distance.slope in ((1, 0, 0), (-1, 0, 0))
+        }
+
+    def _parts_rows(self, value: Value) -> bool:
+        """Whether a comparison had better be left to each thread of long rows."""
+        return self._rows_part and self._distances[value].slope[0] != 0
 
     def _form(self, value: Value) -> _Affine | None:
         if value.op == "const":
@@ -137,13 +162,13 @@ class Converger:
             bits = VALUE_BITS[value.type]
             number = factor.attr - (1 << bits) if factor.attr >> (bits - 1) else factor.attr
             scale = number if op == "mul" else 1 << number
-            slope = tuple(scale * each for each in left.slope)
+            x, y, z = (scale * each for each in left.slope)
         else:
             sign = 1 if op == "add" else -1
-            slope = tuple(a + sign * b for a, b in zip(left.slope, right.slope, strict=True))
-        if max(map(abs, slope)) > _MAX_SLOPE:
+            x, y, z = (a + sign * b for a, b in zip(left.slope, right.slope, strict=True))
+        low, high = self._ends((x, y, z))
+        if max(abs(x), abs(y), abs(z)) > _MAX_SLOPE or high - low > _MAX_SPREAD:
             return
-        x, y, z = slope
         base = self._scalar(op, value.type, [left.base, right.base])
         self._forms[value] = _Affine(base, (x, y, z), left.positional or right.positional)
 
@@ -168,7 +193,7 @@ class Converger:
         if value not in self._region.checks:
             self._region.checks.append(value)
 
-    def _demand(self, check: Value, distance: "_Distance", *, idle: bool) -> None:
+    def _demand(self, check: Value, distance: "_Distance", *, idle: bool, ends: str = "") -> None:
         """Demand a comparison of every thread, as a bound on one axis where it is one."""
         axes = [place for place, slope in enumerate(distance.slope) if slope]
         if len(axes) != 1 or abs(distance.slope[axes[0]]) != 1:
@@ -182,7 +207,9 @@ class Converger:
         if upper:
             end = self._scalar("add", "i64", [end, _constant("i64", 1)])
         lower, upper_end = (None, end) if upper else (end, None)
-        self._region.bounds.append(Bound(check, _AXES[axes[0]], lower, upper_end, idle))
+        if not upper or axes != [0]:
+            ends = ""
+        self._region.bounds.append(Bound(check, _AXES[axes[0]], lower, upper_end, idle, ends))
 
     def _exact(self, form: _Affine, signed: bool) -> None:
         """Check that a 32-bit form does not wrap for any thread."""
