@@ -1,13 +1,21 @@
 """Blocks that run together with their neighbours: the results are those of blocks on their own."""
 
+import math
+import struct
+from collections.abc import Callable
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.ptx.ptx_harness import Bench
+from tests.ptx.ptx_harness import BASE, Bench
 
 from logv.ptx import CompiledKernel, compile_entry, parse
 from logv.ptx._lower import lower
 from logv.ptx._widen import blocks_together
+from logv.ptx.interpreter import RangeMemory, interpret
 
 _HEAD = """.version 8.0
 .target sm_90
@@ -15,7 +23,7 @@ _HEAD = """.version 8.0
 .visible .entry run(.param .u64 out, .param .u32 width, .param .u32 height) {
   .reg .pred %p, %q;
   .reg .b32 %r<10>, %x, %y, %w, %h;
-  .reg .b64 %d<6>, %out;
+  .reg .b64 %d<6>, %out, %row, %table;
   .shared .align 4 .b32 word[1];
   ld.param.u64 %out, [out];
   ld.param.u32 %w, [width];
@@ -72,17 +80,20 @@ def _run(
     bench = Bench()
     out = bench.upload(np.zeros(words, np.uint32))
     ends = [0, *cuts, grid[0] * grid[1] * grid[2]]
-    for begin, end in zip(ends, ends[1:], strict=False):
+    for begin, end in pairwise(ends):
         status = bench.launch(
             kernel, grid, out, np.uint32(sizes[0]), np.uint32(sizes[1]), blocks=(begin, end)
         )
         assert status == 0
-    return bench.download(out, words, np.uint32)
+    found: NDArray[np.uint32] = bench.download(out, words, np.uint32)
+    return found
 
 
 def _places(width: int, height: int) -> NDArray[np.uint32]:
+    """Return what `_VALUE` is by row and column."""
     y, x = np.mgrid[:height, :width]
-    return (1000 * y + x + 1).astype(np.uint32)
+    found: NDArray[np.uint32] = (1000 * y + x + 1).astype(np.uint32)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -200,7 +211,8 @@ def test_forms_of_sums(form: str) -> None:
 
 # With blocks of 48 threads, what is not a sum, and what blocks and threads may not do together. Each adds
 # %r9 at %x.
-_ALONE = {
+_Integers = NDArray[np.int64]
+_ALONE: dict[str, tuple[str, Callable[[_Integers, _Integers], _Integers]]] = {
     "tid": ("mov.u32 %r9, %r2;", lambda block, thread: thread),
     "ctaid": ("mov.u32 %r9, %r0;", lambda block, thread: block),
     "tid decides": ("setp.lt.u32 %p, %r2, 5; selp.u32 %r9, 1, 2, %p;", lambda b, t: 2 - (t < 5)),
@@ -251,6 +263,21 @@ WAIT:
     assert _run(kernel, (9, 1, 1), 1, (0, 0))[0] == 9 * 16
 
 
+@pytest.mark.parametrize("block", [32, 1024])
+def test_guard_that_wraps(block: int) -> None:
+    """The first thread of a block leaves; the index of the others has wrapped, so they do not."""
+    body = """
+  mov.u32 %y, 0;
+  add.s32 %r2, %x, 0x7FFFFFFF;
+  setp.gt.s32 %p, %r2, %w;
+  @%p bra DONE;
+"""
+    kernel = _kernel(_PLACE + body + _VALUE + _ADD, (block, 1, 1), together=True)
+    expected = np.arange(2 * block) + 1
+    expected[0] = 0
+    np.testing.assert_array_equal(_run(kernel, (2, 1, 1), 2 * block, (0, 0)), expected)
+
+
 @pytest.mark.parametrize(
     ("grid", "begin", "end"),
     [
@@ -286,6 +313,95 @@ def test_far_blocks(grid: tuple[int, int, int], begin: int, end: int) -> None:
         np.add.at(
             expected,
             (x + 320 * y + 7 * z) % 1024,
-            np.where(x.astype(np.uint32).view(np.int32)[::1] < 128, 1, 3),
+            np.where(x.astype(np.uint32).view(np.int32) < 128, 1, 3),
         )
     np.testing.assert_array_equal(bench.download(out, 1024, np.uint32), expected)
+
+
+@st.composite
+def _programs(draw: st.DrawFn) -> str:
+    """Kernels that ask for their place in many ways: guards, clamps, choices, loops in strides of the grid."""
+
+    def maybe(text: str) -> str:
+        return text if draw(st.booleans()) else ""
+
+    def some(*texts: str) -> str:
+        return draw(st.sampled_from(texts))
+
+    number = st.sampled_from([-1, 0, 1, 2, 5, 31, 32, 33, 60, 100, 2**31 - 1, -(2**31)])
+
+    def condition(to: str) -> str:
+        compare = some("lt", "le", "gt", "ge", "eq", "ne") + some(".s32", ".u32")
+        left, right = some("%x", "%x", "%y", "%r2"), some("%w", "%h", str(draw(number)))
+        return f"add.s32 %r2, %x, {draw(number)}; setp.{compare} {to}, {left}, {right};"
+
+    def statement() -> str:
+        return some(
+            f"{condition('%p')} selp.u32 %r9, %r9, {draw(number)}, %p;",
+            f"add.s32 %r3, %x, {draw(number)}; max.s32 %r3, %r3, 0; min.s32 %r3, %r3, 63;"
+            "mul.wide.s32 %d1, %r3, 4; add.s64 %d1, %d1, %table; ld.global.u32 %r3, [%d1];"
+            "mad.lo.u32 %r9, %r9, 3, %r3;",
+            f"{condition('%p')} @%p add.u32 %r9, %r9, %y;",
+            f"{condition('%p')} @%p bra SKIP{{0}}; mad.lo.u32 %r9, %r9, 5, %x; SKIP{{0}}:",
+            "xor.b32 %r9, %r9, %x;",
+        )
+
+    def statements(first: int) -> str:
+        return "".join(statement().format(first + i) + "\n" for i in range(draw(st.integers(0, 3))))
+
+    def leave() -> str:
+        return maybe(condition("%p") + maybe(condition("%q") + "and.pred %p, %p, %q;") + "@%p bra DONE;\n")
+
+    store = "mul.wide.s32 %d0, %x, 4; add.s64 %d0, %out, %d0; add.s64 %d0, %d0, %row;\n"
+    store += "ld.global.u32 %r3, [%d0]; add.u32 %r3, %r3, %r9; st.global.u32 [%d0], %r3;\n"
+    work = f"{leave()}{statements(0)}{maybe(store + leave())}{statements(5)}{store}"
+    kind = some("once", "do", "while")
+    if kind == "once":
+        return work
+    stride = "mov.u32 %r4, %nctaid.x; mov.u32 %r5, %ntid.x; mul.lo.s32 %r4, %r4, %r5;\n"
+    limit = some("%w", "%h")
+    on = f"add.s32 %x, %x, %r4; setp.lt.s32 %p, %x, {limit};\n"
+    if kind == "do":
+        return f"{stride}{leave()}LOOP: {work}{on}{maybe('selp.u32 %r9, 1, 2, %p;' + store)}@%p bra LOOP;\n"
+    return f"{stride}LOOP: setp.ge.s32 %p, %x, {limit}; @%p bra DONE;\n{work}{on}bra LOOP;\n"
+
+
+_COLUMNS = 1024
+_SHAPES = [
+    ((32, 1, 1), (9, 1, 1)), ((32, 4, 1), (5, 2, 1)), ((8, 2, 2), (7, 1, 2)), ((5, 3, 1), (13, 2, 1)),
+    ((64, 1, 1), (3, 4, 1)),
+]  # fmt: skip
+
+
+@given(
+    body=_programs(),
+    shape=st.sampled_from(_SHAPES),
+    sizes=st.tuples(*[st.sampled_from([0, 1, 30, 64, 100, 287, 288, 700, 2**32 - 3])] * 2),
+    cuts=st.sets(st.integers(1, 11)),
+)
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_random_places(
+    body: str,
+    shape: tuple[tuple[int, int, int], tuple[int, int, int]],
+    sizes: tuple[int, int],
+    cuts: set[int],
+) -> None:
+    """What each thread does by its place is what the interpreter says, wherever calls end."""
+    block, grid = shape
+    head = "mul.wide.u32 %row, %y, 4096; add.s64 %table, %out, -256; mov.u32 %r9, 1;\n"
+    text = _HEAD + _PLACE + _PLACE_Y + head + body + _TAIL
+    module = parse(text)
+    kernel = compile_entry(module, "run", block)
+    rows = grid[1] * grid[2] * block[1] * block[2]
+    bench = Bench(1 << 17)
+    table = bench.upload(np.arange(64, dtype=np.uint32) * 77)
+    out = bench.upload(np.zeros(_COLUMNS * rows, np.uint32))
+    assert out == table + 256
+    expected = bytearray(bench.memory.tobytes())
+    memory = RangeMemory()
+    memory.map(BASE, expected)
+    interpret(module, "run", grid=grid, block=block, params=struct.pack("<QII", out, *sizes), memory=memory)
+    ends = [0, *sorted(cuts), math.prod(grid)]
+    for begin, end in pairwise(each for each in ends if each <= math.prod(grid)):
+        bench.launch(kernel, grid, out, *map(np.uint32, sizes), blocks=(begin, end))
+    np.testing.assert_array_equal(bench.memory, np.frombuffer(expected, np.uint8))

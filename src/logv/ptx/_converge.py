@@ -87,9 +87,11 @@ class Converger:
         # Comparisons that the whole block answers alike, with scalars that say "all" and "none".
         self.decided: dict[Value, tuple[Value, Value]] = {}
         self._distances: dict[Value, _Distance] = {}
+        # What these scalars take for granted: that no operand wraps.
+        self._exactly: dict[Value, list[Value]] = {}
         # Those of them that no interior block answers alike: ``thread < half``.
         self._optional: set[Value] = set()
-        self._checked: set[tuple[Value, tuple[int, int, int], bool]] = set()
+        self._checked: set[Value] = set()
         self._bases: dict[tuple[object, ...], Value] = {}
         self._x_slopes: dict[Value, int] = {}
         self._placed: set[Value] = set()
@@ -106,7 +108,10 @@ class Converger:
         settled = found.settled
         for value in found.ending:
             holds, fails = self.decided[value]
-            self._region.exits.append(fails if settled[value] else holds)
+            leaves = fails if settled[value] else holds
+            for exact in self._exactly[value]:
+                leaves = self._scalar("and", "i1", [leaves, exact])
+            self._region.exits.append(leaves)
         for value, (holds, fails) in self.decided.items():
             if value in settled:
                 distance = self._distances[value]
@@ -190,7 +195,8 @@ class Converger:
     # -- checks -------------------------------------------------------------------------------------
 
     def _check(self, value: Value) -> None:
-        if value not in self._region.checks:
+        if value not in self._checked:
+            self._checked.add(value)
             self._region.checks.append(value)
 
     def _demand(self, check: Value, distance: "_Distance", *, idle: bool, ends: str = "") -> None:
@@ -211,18 +217,19 @@ class Converger:
             ends = ""
         self._region.bounds.append(Bound(check, _AXES[axes[0]], lower, upper_end, idle, ends))
 
-    def _exact(self, form: _Affine, signed: bool) -> None:
-        """Check that a 32-bit form does not wrap for any thread."""
+    def _exact(self, form: _Affine, signed: bool) -> list[Value]:
+        """Check that a 32-bit form does not wrap for any thread, and return the conditions."""
         low, high = self._ends(form.slope)
-        if (low, high) == (0, 0) or (form.base, form.slope, signed) in self._checked:
-            return
-        self._checked.add((form.base, form.slope, signed))
         least, most = (-(1 << 31), (1 << 31) - 1) if signed else (0, (1 << 32) - 1)
         sign = "s" if signed else "u"
+        ends = []
         if low < 0:
-            self._check(self._scalar("icmp", "i1", [form.base, _constant("i32", least - low)], f"{sign}ge"))
+            ends.append(self._scalar("icmp", "i1", [form.base, _constant("i32", least - low)], f"{sign}ge"))
         if high > 0:
-            self._check(self._scalar("icmp", "i1", [form.base, _constant("i32", most - high)], f"{sign}le"))
+            ends.append(self._scalar("icmp", "i1", [form.base, _constant("i32", most - high)], f"{sign}le"))
+        for end in ends:
+            self._check(end)
+        return ends
 
     def _wide(self, form: _Affine, signed: bool) -> Value:
         return self._scalar("sext" if signed else "zext", "i64", [form.base])
@@ -253,8 +260,7 @@ class Converger:
         signed = predicate[0] == "s"
         if (x, y, z) == (0, 0, 0) or predicate[1:] not in _ORDER:
             return
-        self._exact(left, signed)
-        self._exact(right, signed)
+        exact = [*self._exact(left, signed), *self._exact(right, signed)]
         distance = self._scalar("sub", "i64", [self._wide(left, signed), self._wide(right, signed)])
         low, high = self._ends((x, y, z))
         equal, swapped = _ORDER[predicate[1:]]
@@ -270,6 +276,7 @@ class Converger:
             for name, bound in (always, never)
         )
         self.decided[value] = (holds, fails)
+        self._exactly[value] = exact
         limit = int(not equal) if swapped else -int(not equal)
         self._distances[value] = _Distance(distance, (x, y, z), not swapped, limit)
         if not (left.positional or right.positional):

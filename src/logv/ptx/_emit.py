@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from logv.hw.software_gpu import APERTURE_VA_BITS
 from logv.ptx._block_loop import WIDTH, block_loop, block_next
+from logv.ptx._box import find_width, find_within
 from logv.ptx._exchange import Exchange
 from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
@@ -190,7 +191,8 @@ class Emitter:
                 writer.label(f"c{index}")
             allowed = self._all(plan.fast.region.checks)
             if self._together > 1:
-                # Rows are as long as they are: one copy does for all threads and for some.
+                # Rows have any length: one copy does for all threads and for some. They are too long to be
+                # prefetched, and long enough for the processor to do it.
                 writer.put(f"br label %q{index}")
                 if plan.scheduled and all(bound.ends for bound in plan.fast.region.bounds):
                     self._shorten(plan.fast, allowed)
@@ -246,18 +248,16 @@ class Emitter:
         writer.label(f"q{index}")
         writer.put(f"br i1 {allowed}, label %b{index}, label %s{index}")
         writer.label(f"b{index}")
-        if self._together > 1:
-            self._prefetch(fast.region)
-        box, filled, whole = self._box(fast.region.bounds)
+        within = find_within(writer, fast.region.bounds, self._extents())
         after = f"q{index}_end"
         parts = self._runs_in_part(plan)
         if parts or self._together == 1:
-            writer.put(f"br i1 {filled}, label %b{index}_in, label %{after}")
+            writer.put(f"br i1 {within.some}, label %b{index}_in, label %{after}")
         else:
-            writer.put(f"br i1 {whole}, label %b{index}_in, label %s{index}")
+            writer.put(f"br i1 {within.every}, label %b{index}_in, label %s{index}")
         writer.label(f"b{index}_in")
         writer.forget(fast.region.blocks)
-        loop = self._loop(fast, f"b{index}", box=box)
+        loop = self._loop(fast, f"b{index}", box=within.box)
         self._metadata += loop.emit(len(self._metadata))
         writer.put(f"br label %{after}")
         writer.label(after)
@@ -266,7 +266,7 @@ class Emitter:
         if idle:
             writer.put(f"br label %{on}")
         elif self._together > 1:
-            writer.put(f"br i1 {whole}, label %{on}, label %s{index}")
+            writer.put(f"br i1 {within.every}, label %{on}, label %s{index}")
         else:
             writer.put(f"br label %s{index}")
         if self._together > 1:
@@ -279,7 +279,7 @@ class Emitter:
                 writer.let(f"phi i32 [ 0, %q{index} ], [ {low}, %{after} ]"),
                 writer.let(f"phi i32 [ 0, %q{index} ], [ {high}, %{after} ]"),
             )
-            for axis, (low, high) in box.items()
+            for axis, (low, high) in within.box.items()
         }
 
     def _shorten(self, fast: RegionPlan, allowed: str) -> None:
@@ -292,7 +292,6 @@ class Emitter:
         writer.label(f"q{index}")
         writer.put(f"br i1 {allowed}, label %b{index}, label %s{index}")
         writer.label(f"b{index}")
-        self._prefetch(region)
         self._end(before, f"b{index}_in")
         writer.label(f"b{index}_in")
         self._metadata += self._loop(fast, f"b{index}").emit(len(self._metadata))
@@ -306,11 +305,7 @@ class Emitter:
         if not bounds:
             writer.put(f"br label %{on}")
             return
-        writer.declarations.use("llvm.smin.i64", "i64", "i64, i64")
-        width = self._extents()[0]
-        for bound in bounds:
-            assert bound.upper is not None
-            width = writer.let(f"call i64 @llvm.smin.i64(i64 {width}, i64 {writer.name(bound.upper)})")
+        width = find_width(writer, bounds, self._extents()[0])
         writer.put(f"store i64 {width}, ptr {WIDTH}")
         more = writer.let(f"icmp sgt i64 {width}, 0")
         writer.put(f"br i1 {more}, label %{on}, label %block_next")
@@ -319,31 +314,6 @@ class Emitter:
         """Return how many threads there are in x, y and z (i64)."""
         width = self._writer.let(f"load i64, ptr {WIDTH}") if self._together > 1 else str(self._block[0])
         return width, str(self._block[1]), str(self._block[2])
-
-    def _box(self, bounds: list[Bound]) -> tuple[Box, str, str]:
-        """Work out which threads are within bounds, and whether there are any, and whether all are."""
-        writer = self._writer
-        writer.declarations.use("llvm.smax.i64", "i64", "i64, i64")
-        writer.declarations.use("llvm.smin.i64", "i64", "i64, i64")
-        box: dict[str, tuple[str, str]] = {}
-        filled = whole = "true"
-        for axis, extent in zip("xyz", self._extents(), strict=True):
-            low, high = "0", extent
-            for bound in bounds:
-                if bound.axis == axis and bound.lower is not None:
-                    low = writer.let(f"call i64 @llvm.smax.i64(i64 {low}, i64 {writer.name(bound.lower)})")
-                elif bound.axis == axis and bound.upper is not None:
-                    high = writer.let(f"call i64 @llvm.smin.i64(i64 {high}, i64 {writer.name(bound.upper)})")
-            if (low, high) != ("0", extent):
-                # Neither wraps when it is cut to 32 bits.
-                low = writer.let(f"call i64 @llvm.smin.i64(i64 {low}, i64 {extent})")
-                high = writer.let(f"call i64 @llvm.smax.i64(i64 {high}, i64 0)")
-                more = writer.let(f"icmp slt i64 {low}, {high}")
-                filled = writer.let(f"and i1 {filled}, {more}")
-                for comparison in (f"icmp eq i64 {low}, 0", f"icmp eq i64 {high}, {extent}"):
-                    whole = writer.let(f"and i1 {whole}, {writer.let(comparison)}")
-                box[axis] = (writer.let(f"trunc i64 {low} to i32"), writer.let(f"trunc i64 {high} to i32"))
-        return box, filled, whole
 
     def _commit(self, plan: RegionPlan) -> None:
         """Let counters take the values that the regions before have prepared."""
