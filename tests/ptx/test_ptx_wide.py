@@ -151,6 +151,25 @@ LOOP:
         np.testing.assert_array_equal(found, expected)
 
 
+def test_strides_down() -> None:
+    """The last threads of a row stay in a loop when the first have left it."""
+    body = """
+  mov.u32 %r4, %nctaid.x; mov.u32 %r5, %ntid.x; mul.lo.s32 %r4, %r4, %r5;
+  add.s32 %x, %x, 1000;
+LOOP:
+  mul.wide.s32 %d0, %x, 4;
+  add.s64 %d0, %out, %d0;
+  st.global.u32 [%d0], %x;
+  sub.s32 %x, %x, %r4;
+  setp.gt.s32 %p, %x, %w;
+  @%p bra LOOP;
+"""
+    kernel = _kernel(_PLACE + body, (32, 1, 1), together=True)
+    x = np.arange(1160)
+    expected = np.where(x > 30, x, 0)
+    np.testing.assert_array_equal(_run(kernel, (5, 1, 1), x.size, (30, 0)), expected)
+
+
 def test_condition_of_a_loop_decides_something_else_as_well() -> None:
     """What threads store that leave a loop in strides of the grid differs from what the others store."""
     body = """
@@ -219,9 +238,9 @@ _ALONE: dict[str, tuple[str, Callable[[_Integers, _Integers], _Integers]]] = {
     "or": ("shl.b32 %r9, %r0, 5; or.b32 %r9, %r9, %r2;", lambda block, thread: block << 5 | thread),
     "other width": ("mad.lo.u32 %r9, %r0, 47, %r2;", lambda block, thread: 47 * block + thread),
     "narrow": (
-        "mul.lo.u32 %r9, %r0, -1431655766; cvt.u64.u32 %d0, %r9; cvt.u64.u32 %d1, %r2;"
-        "add.u64 %d0, %d0, %d1; shr.u64 %d0, %d0, 4; cvt.u32.u64 %r9, %d0;",
-        lambda block, thread: (block * 0xAAAAAAAA % 2**32 + thread) >> 4,
+        "mul.lo.u32 %r9, %r0, %r1; cvt.u64.u32 %d0, %r9; cvt.u64.u32 %d1, %r2;"
+        "add.u64 %d0, %d0, %d1; cvt.u32.u64 %r9, %d0;",
+        lambda block, thread: 48 * block + thread,
     ),
     "laneid": ("mov.u32 %r9, %laneid;", lambda block, thread: thread % 32),
     "vote": (
@@ -320,7 +339,7 @@ def test_far_blocks(grid: tuple[int, int, int], begin: int, end: int) -> None:
 
 @st.composite
 def _programs(draw: st.DrawFn) -> str:
-    """Kernels that ask for their place in many ways: guards, clamps, choices, loops in strides of the grid."""
+    """Kernels that use their place for guards, clamps, choices, and loops in strides of the grid."""
 
     def maybe(text: str) -> str:
         return text if draw(st.booleans()) else ""

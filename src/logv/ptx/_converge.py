@@ -5,7 +5,8 @@ Most blocks of a grid lie in its interior: every thread is inside the image, no 
 times constants), a few scalar checks at both ends of the block settle it for all threads. In the
 specialised copy such comparisons are scalars, clamps are gone and indices are linear in 64 bits, so the
 loop over threads has no masks and walks memory contiguously. Blocks that fail the checks run the general
-copy.
+copy. The rows of blocks that run together (:mod:`logv.ptx._widen`) are so long that many of them part: what
+differs along a row settles a guard there, or it is left to each thread.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Writes a planned kernel as LLVM assembly.
 
 One function loops over blocks, regions and threads (z, y, x; x innermost). Block dimensions are
-constants.
+constants. Where blocks run together (see :mod:`logv.ptx._widen`), the loop over blocks takes several steps at
+once, and the loops over x end where the last of these blocks does.
 """
 
 from dataclasses import dataclass

@@ -73,8 +73,8 @@ def settle_branches(
             continue
         other = block.successors[1 - side]
         nothing = block in untouched and _does_nothing(region, other)
-        leads = not nothing and block.condition in wanted and _does_nothing(region, block.successors[side])
-        if leads:
+        only_leaves = _is_idle(region, other) and _does_nothing(region, block.successors[side])
+        if not nothing and only_leaves and block.condition in wanted:
             truth = shortening.get(block.condition)
             every = graph.post_dominates(block, region.blocks[0])
             if truth is not wanted[block.condition] or not every or _has_other_use(region, block):

@@ -8,14 +8,13 @@ as one block: ``ctaid.x`` is that of the first, ``tid.x`` counts on through all 
 for every thread, and no operation changes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from logv.ptx._ir import Access, Function, Value
 from logv.ptx._types import VALUE_BITS
 
-# Threads of a row, and of all rows of the blocks together. Rows of some kilobytes keep the prefetchers busy;
-# what all rows touch should stay in the second-level cache.
-_MAX_WIDTH = 16384
+# Threads of all blocks that run together. Rows of some kilobytes keep the prefetchers busy, loops in strides
+# of the grid gain up to here (64 KiB of each array), and what all rows touch stays in a second-level cache.
 _MAX_THREADS = 16384
 # By these a thread can wait for one of another block, which must then be able to run first, or for its own.
 _MEETING = frozenset({"atom", "fence", "publish", "collect", "counted"})
@@ -34,7 +33,7 @@ def blocks_together(function: Function, block: tuple[int, int, int]) -> int:
     block : tuple of int
     """
     x, y, z = block
-    count = min(_MAX_WIDTH // x, _MAX_THREADS // (x * y * z))
+    count = _MAX_THREADS // (x * y * z)
     if count <= 1 or not all(_is_alone(value) for each in function.blocks for value in each.ops):
         return 1
     if any(each.meeting is not None for each in function.blocks):
@@ -122,7 +121,7 @@ class _Places:
         size = 1 << VALUE_BITS[value.type]
         # The same for a thread whichever block of the group it is counted from.
         if (part.ctaid - part.tid * self._width) % size:
-            self._parts[value] = part
+            self._parts[value] = replace(part, ctaid=part.ctaid % size, tid=part.tid % size)
         return True
 
     def _combine(self, value: Value) -> _Part | None:
