@@ -5,7 +5,8 @@ Most blocks of a grid lie in its interior: every thread is inside the image, no 
 times constants), a few scalar checks at both ends of the block settle it for all threads. In the
 specialised copy such comparisons are scalars, clamps are gone and indices are linear in 64 bits, so the
 loop over threads has no masks and walks memory contiguously. Blocks that fail the checks run the general
-copy.
+copy. The rows of blocks that run together (:mod:`logv.ptx._widen`) are so long that many of them part: what
+differs along a row settles a guard there, or it is left to each thread.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from logv.ptx._types import VALUE_BITS
 _AXES = "xyz"
 # Deeper index computations than this are left alone.
 _MAX_DEPTH = 12
-# Threads farther apart than this touch no memory together, and small factors cannot wrap the checks.
+# Threads farther apart than this touch no memory together.
 _MAX_SLOPE = 1 << 20
+# How far the threads of a block may be apart, so that 32 bits hold the limits that are checked.
+_MAX_SPREAD = 1 << 30
 # Constant operands of comparisons below: predicate to (exclusive of equality, swapped).
 _ORDER = {"lt": (False, False), "le": (True, False), "gt": (False, True), "ge": (True, True)}
 
@@ -65,9 +68,15 @@ class Converger:
     region : Region
         A copy that nothing else uses.
     block : tuple of int
+    rows_part : bool
+        Rows of threads are so long that many of them part: what differs along a row is no reason not to
+        run the copy, unless it guards work.
     """
 
-    def __init__(self, builder: RegionBuilder, region: Region, block: tuple[int, int, int]) -> None:
+    def __init__(
+        self, builder: RegionBuilder, region: Region, block: tuple[int, int, int], *, rows_part: bool = False
+    ) -> None:
+        self._rows_part = rows_part
         self._region = region
         self._block = block
         self._forms: dict[Value, _Affine] = {}
@@ -79,9 +88,11 @@ class Converger:
         # Comparisons that the whole block answers alike, with scalars that say "all" and "none".
         self.decided: dict[Value, tuple[Value, Value]] = {}
         self._distances: dict[Value, _Distance] = {}
+        # What these scalars take for granted: that no operand wraps.
+        self._exactly: dict[Value, list[Value]] = {}
         # Those of them that no interior block answers alike: ``thread < half``.
         self._optional: set[Value] = set()
-        self._checked: set[tuple[Value, tuple[int, int, int], bool]] = set()
+        self._checked: set[Value] = set()
         self._bases: dict[tuple[object, ...], Value] = {}
         self._x_slopes: dict[Value, int] = {}
         self._placed: set[Value] = set()
@@ -94,22 +105,42 @@ class Converger:
             for value in block.ops:
                 ops += self._rewrite(value)
             block.ops = ops
-        settled, ending, idle = settle_branches(self._region, self.decided, self._optional)
-        for value in ending:
+        found = settle_branches(self._region, self.decided, self._optional, self._shortening())
+        settled = found.settled
+        for value in found.ending:
             holds, fails = self.decided[value]
-            self._region.exits.append(fails if settled[value] else holds)
+            leaves = fails if settled[value] else holds
+            for exact in self._exactly[value]:
+                leaves = self._scalar("and", "i1", [leaves, exact])
+            self._region.exits.append(leaves)
         for value, (holds, fails) in self.decided.items():
             if value in settled:
                 distance = self._distances[value]
                 if not settled[value]:
                     distance = distance.inverted()
-                self._demand(holds if settled[value] else fails, distance, idle=value in idle)
+                check = holds if settled[value] else fails
+                ends = "before" if value in found.ending else "after" if value in found.last else ""
+                self._demand(check, distance, idle=value in found.idle, ends=ends)
                 _become(value, _constant("i1", int(settled[value])))
-            elif value not in self._optional:
+            elif value not in self._optional and (value in found.leading or not self._parts_rows(value)):
                 self._check(self._scalar("or", "i1", [holds, fails]))
                 _become(value, holds)
 
     # -- forms --------------------------------------------------------------------------------------
+
+    def _shortening(self) -> dict[Value, bool]:
+        """Comparisons that the first threads of every row meet, and which way."""
+        if not self._rows_part:
+            return {}
+        return {
+            value: distance.most == (distance.slope[0] > 0)
+            for value, distance in self._distances.items()
+            if distance.slope in ((1, 0, 0), (-1, 0, 0))
+        }
+
+    def _parts_rows(self, value: Value) -> bool:
+        """Whether a comparison had better be left to each thread of long rows."""
+        return self._rows_part and self._distances[value].slope[0] != 0
 
     def _form(self, value: Value) -> _Affine | None:
         if value.op == "const":
@@ -137,13 +168,13 @@ class Converger:
             bits = VALUE_BITS[value.type]
             number = factor.attr - (1 << bits) if factor.attr >> (bits - 1) else factor.attr
             scale = number if op == "mul" else 1 << number
-            slope = tuple(scale * each for each in left.slope)
+            x, y, z = (scale * each for each in left.slope)
         else:
             sign = 1 if op == "add" else -1
-            slope = tuple(a + sign * b for a, b in zip(left.slope, right.slope, strict=True))
-        if max(map(abs, slope)) > _MAX_SLOPE:
+            x, y, z = (a + sign * b for a, b in zip(left.slope, right.slope, strict=True))
+        low, high = self._ends((x, y, z))
+        if max(abs(x), abs(y), abs(z)) > _MAX_SLOPE or high - low > _MAX_SPREAD:
             return
-        x, y, z = slope
         base = self._scalar(op, value.type, [left.base, right.base])
         self._forms[value] = _Affine(base, (x, y, z), left.positional or right.positional)
 
@@ -165,10 +196,11 @@ class Converger:
     # -- checks -------------------------------------------------------------------------------------
 
     def _check(self, value: Value) -> None:
-        if value not in self._region.checks:
+        if value not in self._checked:
+            self._checked.add(value)
             self._region.checks.append(value)
 
-    def _demand(self, check: Value, distance: "_Distance", *, idle: bool) -> None:
+    def _demand(self, check: Value, distance: "_Distance", *, idle: bool, ends: str = "") -> None:
         """Demand a comparison of every thread, as a bound on one axis where it is one."""
         axes = [place for place, slope in enumerate(distance.slope) if slope]
         if len(axes) != 1 or abs(distance.slope[axes[0]]) != 1:
@@ -182,20 +214,23 @@ class Converger:
         if upper:
             end = self._scalar("add", "i64", [end, _constant("i64", 1)])
         lower, upper_end = (None, end) if upper else (end, None)
-        self._region.bounds.append(Bound(check, _AXES[axes[0]], lower, upper_end, idle))
+        if not upper or axes != [0]:
+            ends = ""
+        self._region.bounds.append(Bound(check, _AXES[axes[0]], lower, upper_end, idle, ends))
 
-    def _exact(self, form: _Affine, signed: bool) -> None:
-        """Check that a 32-bit form does not wrap for any thread."""
+    def _exact(self, form: _Affine, signed: bool) -> list[Value]:
+        """Check that a 32-bit form does not wrap for any thread, and return the conditions."""
         low, high = self._ends(form.slope)
-        if (low, high) == (0, 0) or (form.base, form.slope, signed) in self._checked:
-            return
-        self._checked.add((form.base, form.slope, signed))
         least, most = (-(1 << 31), (1 << 31) - 1) if signed else (0, (1 << 32) - 1)
         sign = "s" if signed else "u"
+        ends = []
         if low < 0:
-            self._check(self._scalar("icmp", "i1", [form.base, _constant("i32", least - low)], f"{sign}ge"))
+            ends.append(self._scalar("icmp", "i1", [form.base, _constant("i32", least - low)], f"{sign}ge"))
         if high > 0:
-            self._check(self._scalar("icmp", "i1", [form.base, _constant("i32", most - high)], f"{sign}le"))
+            ends.append(self._scalar("icmp", "i1", [form.base, _constant("i32", most - high)], f"{sign}le"))
+        for end in ends:
+            self._check(end)
+        return ends
 
     def _wide(self, form: _Affine, signed: bool) -> Value:
         return self._scalar("sext" if signed else "zext", "i64", [form.base])
@@ -226,8 +261,7 @@ class Converger:
         signed = predicate[0] == "s"
         if (x, y, z) == (0, 0, 0) or predicate[1:] not in _ORDER:
             return
-        self._exact(left, signed)
-        self._exact(right, signed)
+        exact = [*self._exact(left, signed), *self._exact(right, signed)]
         distance = self._scalar("sub", "i64", [self._wide(left, signed), self._wide(right, signed)])
         low, high = self._ends((x, y, z))
         equal, swapped = _ORDER[predicate[1:]]
@@ -243,6 +277,7 @@ class Converger:
             for name, bound in (always, never)
         )
         self.decided[value] = (holds, fails)
+        self._exactly[value] = exact
         limit = int(not equal) if swapped else -int(not equal)
         self._distances[value] = _Distance(distance, (x, y, z), not swapped, limit)
         if not (left.positional or right.positional):

@@ -1,17 +1,20 @@
 """Writes a planned kernel as LLVM assembly.
 
 One function loops over blocks, regions and threads (z, y, x; x innermost). Block dimensions are
-constants.
+constants. Where blocks run together (see :mod:`logv.ptx._widen`), the loop over blocks takes several steps at
+once, and the loops over x end where the last of these blocks does.
 """
 
 from dataclasses import dataclass
 
 from logv.hw.software_gpu import APERTURE_VA_BITS
+from logv.ptx._block_loop import WIDTH, block_loop, block_next
+from logv.ptx._box import find_width, find_within
 from logv.ptx._exchange import Exchange
 from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
 from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches
-from logv.ptx._regions import Region, RegionBuilder
+from logv.ptx._regions import Bound, Region, RegionBuilder
 from logv.ptx._schedule import DONE, WAITS, Schedule
 from logv.ptx._scratch import ScratchLayout
 from logv.ptx._threads import Box, ThreadLoop
@@ -39,6 +42,9 @@ class Emitter:
     constants : bytes
         Contents of constant memory.
     block : tuple of int
+        Of threads that run together.
+    together : int
+        How many blocks of the grid they are, beside each other in x (see :mod:`logv.ptx._widen`).
     builder : RegionBuilder
     plan : Plan
     schedule : Schedule
@@ -50,6 +56,7 @@ class Emitter:
         entry: Entry,
         constants: bytes,
         block: tuple[int, int, int],
+        together: int,
         builder: RegionBuilder,
         plan: Plan,
         schedule: Schedule,
@@ -58,9 +65,10 @@ class Emitter:
         self._entry = entry
         self._constants = constants
         self._block = block
+        self._together = together
         self._builder = builder
         self._plan = plan
-        self._scheduled = any(each.scheduled for each in plan.regions.values())
+        self._scheduled = plan.scheduled
         self._schedule = schedule
         self._mask_type = f"i{schedule.set_bits}"
         self._writer = Writer(block)
@@ -90,12 +98,12 @@ class Emitter:
             "ptr noalias align 64 %scratch, ptr noalias %grid, i64 %begin, i64 %end) #0 {",
             "entry:",
             *head,
-            *_BLOCK_LOOP,
+            *block_loop(self._together, self._block[0] // self._together),
             *prologue,
             *self._scheduler_reset(),
             "  br label %r0",
             *body,
-            *_BLOCK_NEXT,
+            *block_next(self._together),
             "done:",
             "  ret i32 0",
             "trapped:",
@@ -131,6 +139,9 @@ class Emitter:
         for phi, slot in self._slots.items():
             put(f"{slot} = alloca {phi.type}")
             put(f"{slot}_next = alloca {phi.type}")
+        if self._together > 1:
+            self._writer.declarations.use("llvm.umin.i64", "i64", "i64, i64")
+            put(f"{WIDTH} = alloca i64")
         if self._scheduled:
             sets = self._layout.state + self._schedule.sets
             put(f"%ready = getelementptr i8, ptr %scratch, i64 {sets}")
@@ -188,21 +199,33 @@ class Emitter:
                 writer.put(f"br i1 {over}, label %block_next, label %c{index}")
                 writer.label(f"c{index}")
             allowed = self._all(plan.fast.region.checks)
-            every = self._all([bound.check for bound in plan.fast.region.bounds], allowed)
-            partial = self._runs_in_part(plan)
-            writer.put(f"br i1 {every}, label %f{index}, label %{'q' if partial else 's'}{index}")
-            writer.label(f"f{index}")
-            self._prefetch(plan.fast.region)
-            self._variant(plan.fast, f"f{index}")
-            if partial:
-                done = self._part(plan, plan.fast, allowed)
+            if self._together > 1:
+                # Rows have any length: one copy does for all threads and for some. They are too long to be
+                # prefetched, and long enough for the processor to do it.
+                writer.put(f"br label %q{index}")
+                if plan.scheduled and all(bound.ends for bound in plan.fast.region.bounds):
+                    self._shorten(plan.fast, allowed)
+                else:
+                    done = self._part(plan, plan.fast, allowed)
             else:
-                writer.label(f"s{index}")
+                every = self._all([bound.check for bound in plan.fast.region.bounds], allowed)
+                partial = self._runs_in_part(plan)
+                writer.put(f"br i1 {every}, label %f{index}, label %{'q' if partial else 's'}{index}")
+                writer.label(f"f{index}")
+                self._prefetch(plan.fast.region)
+                self._variant(plan.fast, f"f{index}")
+                if partial:
+                    done = self._part(plan, plan.fast, allowed)
+                else:
+                    writer.label(f"s{index}")
         else:
             writer.put(f"br label %s{index}")
             writer.label(f"s{index}")
         if plan.scheduled:
-            self._note_all(index)
+            if self._together > 1:
+                self._note_each(index)
+            else:
+                self._note_all(index)
             writer.put(f"br label %g{index}_in")
             writer.label(f"g{index}")
             self._commit(plan)
@@ -234,45 +257,72 @@ class Emitter:
         writer.label(f"q{index}")
         writer.put(f"br i1 {allowed}, label %b{index}, label %s{index}")
         writer.label(f"b{index}")
-        writer.declarations.use("llvm.smax.i64", "i64", "i64, i64")
-        writer.declarations.use("llvm.smin.i64", "i64", "i64, i64")
-        box: dict[str, tuple[str, str]] = {}
-        filled = "true"
-        for axis, extent in zip("xyz", self._block, strict=True):
-            low, high = "0", str(extent)
-            for bound in fast.region.bounds:
-                if bound.axis == axis and bound.lower is not None:
-                    low = writer.let(f"call i64 @llvm.smax.i64(i64 {low}, i64 {writer.name(bound.lower)})")
-                elif bound.axis == axis and bound.upper is not None:
-                    high = writer.let(f"call i64 @llvm.smin.i64(i64 {high}, i64 {writer.name(bound.upper)})")
-            if (low, high) != ("0", str(extent)):
-                # Neither wraps when it is cut to 32 bits.
-                low = writer.let(f"call i64 @llvm.smin.i64(i64 {low}, i64 {extent})")
-                high = writer.let(f"call i64 @llvm.smax.i64(i64 {high}, i64 0)")
-                more = writer.let(f"icmp slt i64 {low}, {high}")
-                filled = writer.let(f"and i1 {filled}, {more}")
-                box[axis] = (writer.let(f"trunc i64 {low} to i32"), writer.let(f"trunc i64 {high} to i32"))
+        within = find_within(writer, fast.region.bounds, self._extents())
         after = f"q{index}_end"
-        writer.put(f"br i1 {filled}, label %b{index}_in, label %{after}")
+        parts = self._runs_in_part(plan)
+        if parts or self._together == 1:
+            writer.put(f"br i1 {within.some}, label %b{index}_in, label %{after}")
+        else:
+            writer.put(f"br i1 {within.every}, label %b{index}_in, label %s{index}")
         writer.label(f"b{index}_in")
         writer.forget(fast.region.blocks)
-        loop = self._loop(fast, f"b{index}", box=box)
+        loop = self._loop(fast, f"b{index}", box=within.box)
         self._metadata += loop.emit(len(self._metadata))
         writer.put(f"br label %{after}")
         writer.label(after)
-        if all(bound.idle for bound in fast.region.bounds):
-            writer.put(f"br label %f{index}_s{fast.region.blocks[0].index}")
-            writer.label(f"s{index}")
-            return {}
-        writer.put(f"br label %s{index}")
+        idle = not parts or all(bound.idle for bound in fast.region.bounds)
+        on = f"f{index}_s{fast.region.blocks[0].index}"
+        if idle:
+            writer.put(f"br label %{on}")
+        elif self._together > 1:
+            writer.put(f"br i1 {within.every}, label %{on}, label %s{index}")
+        else:
+            writer.put(f"br label %s{index}")
+        if self._together > 1:
+            self._scalar_way(fast, f"f{index}")
         writer.label(f"s{index}")
+        if idle:
+            return {}
         return {
             axis: (
                 writer.let(f"phi i32 [ 0, %q{index} ], [ {low}, %{after} ]"),
                 writer.let(f"phi i32 [ 0, %q{index} ], [ {high}, %{after} ]"),
             )
-            for axis, (low, high) in box.items()
+            for axis, (low, high) in within.box.items()
         }
+
+    def _shorten(self, fast: RegionPlan, allowed: str) -> None:
+        """Run the specialised copy, and go on with rows that lack the threads that end."""
+        writer, region = self._writer, fast.region
+        index = region.index
+        before, after = (
+            [bound for bound in region.bounds if bound.ends == when] for when in ("before", "after")
+        )
+        writer.label(f"q{index}")
+        writer.put(f"br i1 {allowed}, label %b{index}, label %s{index}")
+        writer.label(f"b{index}")
+        self._end(before, f"b{index}_in")
+        writer.label(f"b{index}_in")
+        self._metadata += self._loop(fast, f"b{index}").emit(len(self._metadata))
+        self._end(after, f"f{index}_s{region.blocks[0].index}")
+        self._scalar_way(fast, f"f{index}")
+        writer.label(f"s{index}")
+
+    def _end(self, bounds: list[Bound], on: str) -> None:
+        """Let threads at the end of each row end; go on if any are left."""
+        writer = self._writer
+        if not bounds:
+            writer.put(f"br label %{on}")
+            return
+        width = find_width(writer, bounds, self._extents()[0])
+        writer.put(f"store i64 {width}, ptr {WIDTH}")
+        more = writer.let(f"icmp sgt i64 {width}, 0")
+        writer.put(f"br i1 {more}, label %{on}, label %block_next")
+
+    def _extents(self) -> tuple[str, str, str]:
+        """Return how many threads there are in x, y and z (i64)."""
+        width = self._writer.let(f"load i64, ptr {WIDTH}") if self._together > 1 else str(self._block[0])
+        return width, str(self._block[1]), str(self._block[2])
 
     def _commit(self, plan: RegionPlan) -> None:
         """Let counters take the values that the regions before have prepared."""
@@ -310,6 +360,21 @@ class Emitter:
             f"<{threads} x i32> zeroinitializer"
         )
         writer.put(f"store <{threads} x i16> {every}, ptr {base}, align 64")
+
+    def _note_each(self, index: int) -> None:
+        """Note for every thread which region is its next, where they are too many for one vector."""
+        writer = self._writer
+        threads = self._block[0] * self._block[1] * self._block[2]
+        writer.put(f"br label %n{index}")
+        writer.label(f"n{index}")
+        writer.put(f"%n{index}_thread = phi i64 [ 0, %s{index} ], [ %n{index}_after, %n{index} ]")
+        base = writer.let(f"getelementptr inbounds i8, ptr %scratch, i64 {self._layout.next_region}")
+        place = writer.let(f"getelementptr inbounds i16, ptr {base}, i64 %n{index}_thread")
+        writer.put(f"store i16 {index}, ptr {place}, align 2")
+        writer.put(f"%n{index}_after = add nuw nsw i64 %n{index}_thread, 1")
+        more = writer.let(f"icmp ult i64 %n{index}_after, {threads}")
+        writer.put(f"br i1 {more}, label %n{index}, label %n{index}_end")
+        writer.label(f"n{index}_end")
 
     def _prefetch(self, region: Region) -> None:
         writer = self._writer
@@ -359,8 +424,19 @@ class Emitter:
 
     def _loop(self, plan: RegionPlan, prefix: str, **threads: Box) -> ThreadLoop:
         regions = len(self._schedule.regions)
+        width = None
+        if self._together > 1:
+            width = self._writer.let(f"trunc i64 {self._extents()[0]} to i32")
         return ThreadLoop(
-            self._writer, self._layout, self._block, plan, prefix, self._mask_type, regions, **threads
+            self._writer,
+            self._layout,
+            self._block,
+            plan,
+            prefix,
+            self._mask_type,
+            regions,
+            width=width,
+            **threads,
         )
 
     def _update(self, value: Value) -> None:
@@ -403,40 +479,6 @@ class Emitter:
         )
         # Where all threads gather, some alone have lost the others.
         writer.put(f"switch i32 {chosen}, label %trapped [ i32 {DONE}, label %block_next {cases} ]")
-
-
-# Divided once for each call and counted from there: four divisions cost as much as a block of a short kernel.
-_BLOCK_LOOP = [
-    "  %plane = udiv i64 %begin, %grid_x_w",
-    "  %first_x_w = urem i64 %begin, %grid_x_w",
-    "  %first_y_w = urem i64 %plane, %grid_y_w",
-    "  %first_z_w = udiv i64 %plane, %grid_y_w",
-    *(f"  %first_{axis} = trunc i64 %first_{axis}_w to i32" for axis in "xyz"),
-    "  br label %block_head",
-    "block_head:",
-    "  %block = phi i64 [ %begin, %entry ], [ %block_after, %block_next ]",
-    *(
-        f"  %ctaid_{axis} = phi i32 [ %first_{axis}, %entry ], [ %after_{axis}, %block_next ]"
-        for axis in "xyz"
-    ),
-    "  %block_more = icmp ult i64 %block, %end",
-    "  br i1 %block_more, label %block_body, label %done",
-    "block_body:",
-]
-_BLOCK_NEXT = [
-    "block_next:",
-    "  %block_after = add i64 %block, 1",
-    "  %next_x = add i32 %ctaid_x, 1",
-    "  %over_x = icmp eq i32 %next_x, %grid_x_n",
-    "  %after_x = select i1 %over_x, i32 0, i32 %next_x",
-    "  %carry_y = zext i1 %over_x to i32",
-    "  %next_y = add i32 %ctaid_y, %carry_y",
-    "  %over_y = icmp eq i32 %next_y, %grid_y_n",
-    "  %after_y = select i1 %over_y, i32 0, i32 %next_y",
-    "  %carry_z = zext i1 %over_y to i32",
-    "  %after_z = add i32 %ctaid_z, %carry_z",
-    "  br label %block_head",
-]
 
 
 def sorted_counters(builder: RegionBuilder) -> list[Value]:

@@ -58,10 +58,7 @@ class Plan:
     Parameters
     ----------
     builder : RegionBuilder
-    block : tuple of int
     divergence : Divergence
-    specialize : bool
-        Whether regions get specialised copies, where these are better.
 
     Attributes
     ----------
@@ -72,9 +69,7 @@ class Plan:
         Blocks where regions should begin, because uniform counters merge there.
     """
 
-    def __init__(
-        self, builder: RegionBuilder, block: tuple[int, int, int], divergence: Divergence, *, specialize: bool
-    ) -> None:
+    def __init__(self, builder: RegionBuilder, divergence: Divergence) -> None:
         self.demoted: set[Value] = set()
         self.joins: set[Block] = set()
         self._builder = builder
@@ -85,19 +80,32 @@ class Plan:
         if self.demoted or self.joins:
             return
         self._schedule(divergence)
-        if not specialize:
-            return
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether threads of any region go their own ways."""
+        return any(plan.scheduled for plan in self.regions.values())
+
+    def specialize(self, block: tuple[int, int, int], *, rows_part: bool) -> None:
+        """Plan copies for converged blocks, where they would be better than the general ones.
+
+        Parameters
+        ----------
+        block : tuple of int
+        rows_part : bool
+            See :class:`logv.ptx._converge.Converger`.
+        """
         for region, plan in self.regions.items():
-            plan.fast = self._specialize(builder, region, block, plan.scheduled)
+            plan.fast = self._specialize(region, block, plan.scheduled, rows_part)
 
     def _specialize(
-        self, builder: RegionBuilder, region: Region, block: tuple[int, int, int], scheduled: bool
+        self, region: Region, block: tuple[int, int, int], scheduled: bool, rows_part: bool
     ) -> RegionPlan | None:
-        """Plan a copy for converged blocks; None where it would be no better than the general one."""
+        """Plan a copy of a region; None where it would be no better than the general one."""
         if sum(len(each.ops) for each in region.blocks) > _MAX_SPECIALIZED_OPS:
             return None
-        copy = builder.copy(region)
-        Converger(builder, copy, block).apply()
+        copy = self._builder.copy(region)
+        Converger(self._builder, copy, block, rows_part=rows_part).apply()
         if not copy.checks and not copy.bounds and not scheduled:
             return None
         hoist(copy, self._block_level)

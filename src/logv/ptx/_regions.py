@@ -34,6 +34,9 @@ class Bound:
         The threads from `lower` to before `upper` meet it (i64 scalars).
     idle : bool
         The others have nothing to do in the region: they end, or go on to where all go.
+    ends : str
+        Of an upper bound in x: ``before`` if the others end and do nothing, ``after`` if they do the same and
+        end then. Otherwise empty.
     """
 
     check: Value
@@ -41,6 +44,7 @@ class Bound:
     lower: Value | None
     upper: Value | None
     idle: bool
+    ends: str
 
 
 @dataclass(eq=False, slots=True)

@@ -5,7 +5,8 @@ every thread does the work, so the copy takes that side without asking; the chec
 demands it.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from logv.ptx._graph import Graph
 from logv.ptx._ir import EFFECTS, Block, Value, link_predecessors, reverse_postorder, simplify_phis
@@ -14,9 +15,37 @@ from logv.ptx._regions import Region
 _MAX_LEAVES = 16
 
 
+@dataclass(slots=True)
+class Settled:
+    """What has become of the comparisons that a region's guards hang on; sets in order.
+
+    Attributes
+    ----------
+    settled : dict of Value to bool
+        They are now taken as true or false. What follows tells of threads for which they are the other way.
+    ending : dict of Value to bool
+        Such a thread ends before it has done anything.
+    idle : dict of Value to bool
+        It does nothing in this region: it ends, or goes on to where the others go.
+    last : dict of Value to bool
+        It ends behind the region, where it does what the others do.
+    leading : dict of Value to bool
+        Not settled, because both sides only leave: the end of a loop in lockstep.
+    """
+
+    settled: dict[Value, bool] = field(default_factory=dict)
+    ending: dict[Value, bool] = field(default_factory=dict)
+    idle: dict[Value, bool] = field(default_factory=dict)
+    last: dict[Value, bool] = field(default_factory=dict)
+    leading: dict[Value, bool] = field(default_factory=dict)
+
+
 def settle_branches(
-    region: Region, decided: Collection[Value], optional: Collection[Value]
-) -> tuple[dict[Value, bool], list[Value], list[Value]]:
+    region: Region,
+    decided: Collection[Value],
+    optional: Collection[Value],
+    shortening: Mapping[Value, bool],
+) -> Settled:
     """Choose the working side of every guard that hangs on decided comparisons, and drop the other.
 
     Parameters
@@ -25,20 +54,11 @@ def settle_branches(
     decided : collection of Value
     optional : collection of Value
         Those that are settled only where the threads of the other side have nothing to do in the region.
-
-    Returns
-    -------
-    settled : dict of Value to bool
-        The comparisons that are now taken as true or false.
-    ending : list of Value
-        Those of them that end a thread before it has done anything, if they are the other way.
-    idle : list of Value
-        Those with which a thread does nothing in this region, if they are the other way: it ends, or goes
-        on to where the others go.
+    shortening : mapping of Value to bool
+        Those that may be settled this way if the threads of the other side end behind the region.
     """
-    settled: dict[Value, bool] = {}
-    ending: list[Value] = []
-    idle: list[Value] = []
+    found = Settled()
+    settled = found.settled
     untouched = _untouched(region)
     graph = Graph(region.blocks)
     changed = False
@@ -53,19 +73,27 @@ def settle_branches(
             continue
         other = block.successors[1 - side]
         nothing = block in untouched and _does_nothing(region, other)
-        if not nothing and any(value in optional for value in wanted):
+        only_leaves = _is_idle(region, other) and _does_nothing(region, block.successors[side])
+        if not nothing and only_leaves and block.condition in wanted:
+            truth = shortening.get(block.condition)
+            every = graph.post_dominates(block, region.blocks[0])
+            if truth is not wanted[block.condition] or not every or _has_other_use(region, block):
+                found.leading.update(wanted)
+                continue
+            found.last.update(wanted)
+        elif not nothing and any(value in optional for value in wanted):
             continue
         settled.update(wanted)
         if nothing:
-            idle += wanted
+            found.idle.update(wanted)
             if _is_idle(region, other):
-                ending += wanted
+                found.ending.update(wanted)
         block.terminator, block.condition = "jump", None
         block.successors = [block.successors[side]]
         changed = True
     if changed:
         _drop_unreachable(region)
-    return settled, ending, idle
+    return found
 
 
 def _untouched(region: Region) -> set[Block]:
@@ -89,6 +117,16 @@ def _working_side(region: Region, graph: Graph, block: Block) -> int | None:
     if idle[0] == idle[1]:
         return None
     return 1 if idle[0] else 0
+
+
+def _has_other_use(region: Region, branch: Block) -> bool:
+    """Whether the condition of a branch decides anything else."""
+    condition = branch.condition
+    return any(
+        (block.condition is condition and block is not branch)
+        or any(condition in value.args for value in (*block.phis, *block.ops))
+        for block in region.blocks
+    )
 
 
 def _is_idle(region: Region, block: Block) -> bool:

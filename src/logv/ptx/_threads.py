@@ -47,6 +47,8 @@ class ThreadLoop:
         Integer type with a bit for each region, and one for threads that have left.
     regions : int
         How many there are.
+    width : str, optional
+        The i32 name of how many threads there are in x, where these are not all of the block.
     box : Box
         The threads to run, where these are not all.
     done : Box
@@ -63,6 +65,7 @@ class ThreadLoop:
         mask_type: str,
         regions: int,
         *,
+        width: str | None = None,
         box: Box = _ALL,
         done: Box = _ALL,
     ) -> None:
@@ -74,6 +77,7 @@ class ThreadLoop:
         self._mask_type = mask_type
         self._regions = regions
         self._prefix = prefix
+        self._extents = (width or str(block[0]), str(block[1]), str(block[2]))
         self._box = box
         self._done = done
         self._end_labels: dict[Block, str] = {}
@@ -157,7 +161,7 @@ class ThreadLoop:
     # -- the loop's frame ---------------------------------------------------------------------------
 
     def _extent(self, axis: str) -> tuple[str, str]:
-        return self._box.get(axis, ("0", str(self._block["xyz".index(axis)])))
+        return self._box.get(axis, ("0", self._extents["xyz".index(axis)]))
 
     def _body(self) -> None:
         w, p = self._w, self._prefix
@@ -169,7 +173,12 @@ class ThreadLoop:
                 for comparison, end in (("uge", low), ("ult", high)):
                     met = w.let(f"icmp {comparison} i32 {name}, {end}")
                     inside = w.let(f"and i1 {inside}, {met}")
-            w.put(f"br i1 {inside}, label %{p}_x_latch0, label %{p}_b{first.index}")
+            w.put(f"br i1 {inside}, label %{p}_skip, label %{p}_b{first.index}")
+            w.label(f"{p}_skip")
+            # Those that follow in x are done as well, if that loop went so far.
+            _, high = self._done.get("x", self._extent("x"))
+            w.put(f"br label %{p}_x_latch")
+            self._after_done = f"[ {high}, %{p}_skip ]"
         elif self._plan.scheduled:
             address = self._element(self._layout.next_region, 2)
             self._old_code = w.let(f"load i16, ptr {address}, align 2{self._access}")
@@ -215,6 +224,8 @@ class ThreadLoop:
                     total = w.let(f"load {self._mask_type}, ptr %{name}_new")
                     joined = w.let(f"or {self._mask_type} {total}, {bit}")
                     w.put(f"store {self._mask_type} {joined}, ptr %{name}_new")
+        if self._done and self._block[0] > 1:
+            w.put(f"%{p}_x_next = add nuw nsw i32 %{p}_x_count, 1")
         for axis, extent in zip("xyz", self._block, strict=True):
             if axis == "x" or extent > 1:
                 w.put(f"br label %{p}_{axis}_latch")
@@ -222,7 +233,10 @@ class ThreadLoop:
             if extent > 1:
                 after = f"%{p}_{axis}_after"
                 count = f"%{p}_x_count" if axis == "x" else names[axis]
-                w.put(f"{after} = add nuw nsw i32 {count}, 1")
+                if axis == "x" and self._done:
+                    w.put(f"{after} = phi i32 [ %{p}_x_next, %{p}_x_latch0 ], {self._after_done}")
+                else:
+                    w.put(f"{after} = add nuw nsw i32 {count}, 1")
                 more = w.let(f"icmp ult i32 {after}, {self._extent(axis)[1]}")
                 metadata = f", !llvm.loop {self._loop}" if axis == "x" else ""
                 w.put(f"br i1 {more}, label %{p}_{axis}, label %{p}_{axis}_out{metadata}")

@@ -24,6 +24,7 @@ from logv.ptx._plan import Plan
 from logv.ptx._regions import RegionBuilder
 from logv.ptx._schedule import Schedule
 from logv.ptx._spaces import resolve_generic
+from logv.ptx._widen import blocks_together, strides_over_grid
 from logv.ptx.module import Entry, Module
 
 _SYMBOL = "kernel"
@@ -176,6 +177,7 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int], *, 
     """Run every pass but the last and return LLVM assembly."""
     function = lower(entry, block)
     resolve_generic(function)
+    together = blocks_together(function, block) if optimize and not entry.local_bytes else 1
     graph = Graph(function.blocks)
     cuts, demoted = _choose_lockstep(function, graph, block)
     lockstep = {block for loop in graph.loops if loop.header in cuts for block in loop.blocks}
@@ -185,10 +187,15 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int], *, 
         divergence = Divergence(graph, demoted)
         cuts = cuts.union(divergence.areas).difference(after_barriers)
         builder = RegionBuilder(graph, divergence.divergent, cuts, divergence.outliving)
-        plan = Plan(builder, block, divergence, specialize=optimize)
+        plan = Plan(builder, divergence)
         if not plan.demoted and not plan.joins:
+            if not _pays_together(function, graph, block, builder, plan):
+                together = 1
+            block = (together * block[0], *block[1:])
+            if optimize:
+                plan.specialize(block, rows_part=together > 1)
             schedule = Schedule(block, builder, divergence.areas)
-            return Emitter(_SYMBOL, entry, module.constants, block, builder, plan, schedule).emit()
+            return Emitter(_SYMBOL, entry, module.constants, block, together, builder, plan, schedule).emit()
         joins = plan.joins & (lockstep | outside) if attempt < _MAX_ATTEMPTS else set()
         if joins:
             # What hangs on the counters merged there may come right by itself.
@@ -208,3 +215,16 @@ def _choose_lockstep(
     starts = cuts | {each for each in function.blocks if each.terminator == "barrier"}
     split_affine_phis([loop for loop in graph.loops if loop.blocks & starts], divergence.divergent)
     return cuts, set()
+
+
+def _pays_together(
+    function: Function, graph: Graph, block: tuple[int, int, int], builder: RegionBuilder, plan: Plan
+) -> bool:
+    """Whether blocks that may run together gain by it."""
+    if builder.classes.spilled:
+        # What a small block keeps for its threads stays in the first-level cache.
+        return False
+    if block[1] * block[2] > 1 and any(loop.header not in builder.cuts for loop in graph.loops):
+        # The rows of a block walk the same memory one after the other.
+        return False
+    return not plan.scheduled or strides_over_grid(function)
