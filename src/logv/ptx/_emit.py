@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from logv.hw.software_gpu import APERTURE_VA_BITS
 from logv.ptx._exchange import Exchange
+from logv.ptx._fission import Part
 from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
 from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches
 from logv.ptx._regions import Region, RegionBuilder
 from logv.ptx._schedule import DONE, WAITS, Schedule
 from logv.ptx._scratch import ScratchLayout
-from logv.ptx._threads import Box, ThreadLoop
+from logv.ptx._threads import ALL, Box, ThreadLoop
 from logv.ptx._writer import Writer
 from logv.ptx.module import Entry
 
@@ -247,9 +248,7 @@ class Emitter:
         after = f"q{index}_end"
         writer.put(f"br i1 {filled}, label %b{index}_in, label %{after}")
         writer.label(f"b{index}_in")
-        writer.forget(fast.region.blocks)
-        loop = self._loop(fast, f"b{index}", box=box)
-        self._metadata += loop.emit(len(self._metadata))
+        self._loops(fast, f"b{index}", box=box)
         writer.put(f"br label %{after}")
         writer.label(after)
         if all(bound.idle for bound in fast.region.bounds):
@@ -339,8 +338,7 @@ class Emitter:
 
     def _variant(self, plan: RegionPlan, prefix: str, done: Box | None = None) -> None:
         writer = self._writer
-        loop = self._loop(plan, prefix, done=done or {})
-        self._metadata += loop.emit(len(self._metadata))
+        self._loops(plan, prefix, done=done or {})
         if plan.steps:
             writer.put(f"br label %{prefix}_s{plan.region.blocks[0].index}")
             self._scalar_way(plan, prefix)
@@ -349,11 +347,53 @@ class Emitter:
                 self._update(value)
             writer.put("br label %dispatch")
 
-    def _loop(self, plan: RegionPlan, prefix: str, **threads: Box) -> ThreadLoop:
-        regions = len(self._schedule.regions)
-        return ThreadLoop(
-            self._writer, self._layout, self._block, plan, prefix, self._mask_type, regions, **threads
+    def _loops(self, plan: RegionPlan, prefix: str, *, box: Box = ALL, done: Box = ALL) -> None:
+        if not plan.parts:
+            self._loop(plan, prefix, box, done)
+        for number, part in enumerate(plan.parts):
+            name = f"{prefix}_{number}"
+            within, filled = self._within(part, box)
+            if filled != "true":
+                self._writer.put(f"br i1 {filled}, label %{name}_in, label %{name}_over")
+                self._writer.label(f"{name}_in")
+            self._loop(RegionPlan(part.region), name, within, done)
+            if filled != "true":
+                self._writer.put(f"br label %{name}_over")
+                self._writer.label(f"{name}_over")
+
+    def _within(self, part: Part, box: Box) -> tuple[Box, str]:
+        """Return which threads of a box run a part, and the i1 that says whether there are any."""
+        writer = self._writer
+        found = dict(box)
+        filled = "true"
+        for axis, (first, last) in part.threads.items():
+            if axis not in box:
+                found[axis] = (str(first), str(last))
+                continue
+            writer.declarations.use("llvm.umax.i32", "i32", "i32, i32")
+            writer.declarations.use("llvm.umin.i32", "i32", "i32, i32")
+            low = writer.let(f"call i32 @llvm.umax.i32(i32 {box[axis][0]}, i32 {first})")
+            high = writer.let(f"call i32 @llvm.umin.i32(i32 {box[axis][1]}, i32 {last})")
+            more = writer.let(f"icmp ult i32 {low}, {high}")
+            filled = writer.let(f"and i1 {filled}, {more}")
+            found[axis] = (low, high)
+        return found, filled
+
+    def _loop(self, plan: RegionPlan, prefix: str, box: Box, done: Box) -> None:
+        # What is written once more needs names of its own.
+        self._writer.forget(plan.region.blocks)
+        loop = ThreadLoop(
+            self._writer,
+            self._layout,
+            self._block,
+            plan,
+            prefix,
+            self._mask_type,
+            len(self._schedule.regions),
+            box=box,
+            done=done,
         )
+        self._metadata += loop.emit(len(self._metadata))
 
     def _update(self, value: Value) -> None:
         suffix = "_next" if value.op == "pend" else ""

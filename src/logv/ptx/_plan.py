@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from logv.ptx._converge import Converger
 from logv.ptx._divergence import Divergence
+from logv.ptx._fission import Part, split_at_guards
 from logv.ptx._graph import Graph
 from logv.ptx._ir import Block, Value
 from logv.ptx._regions import Region, RegionBuilder, hoist
@@ -43,6 +44,8 @@ class RegionPlan:
         Threads note their next region one by one, and only those that noted this region run it.
     fast : RegionPlan or None
         A specialised copy, for blocks whose threads all decide alike.
+    parts : list of Part
+        The loops over threads, where they are several.
     """
 
     region: Region
@@ -50,6 +53,7 @@ class RegionPlan:
     pending: list[Value] = field(default_factory=list)
     scheduled: bool = False
     fast: "RegionPlan | None" = None
+    parts: list[Part] = field(default_factory=list)
 
 
 class Plan:
@@ -77,12 +81,15 @@ class Plan:
         self._schedule(divergence)
         for region, plan in self.regions.items():
             plan.fast = self._specialize(builder, region, block, plan.scheduled)
+            usual = plan.fast or plan
+            if not usual.scheduled and _size(usual.region) <= _MAX_SPECIALIZED_OPS:
+                usual.parts = split_at_guards(usual.region, block, self._block_level)
 
     def _specialize(
         self, builder: RegionBuilder, region: Region, block: tuple[int, int, int], scheduled: bool
     ) -> RegionPlan | None:
         """Plan a copy for converged blocks; None where it would be no better than the general one."""
-        if sum(len(each.ops) for each in region.blocks) > _MAX_SPECIALIZED_OPS:
+        if _size(region) > _MAX_SPECIALIZED_OPS:
             return None
         copy = builder.copy(region)
         Converger(builder, copy, block).apply()
@@ -149,6 +156,10 @@ class Plan:
                 if target is not None and target not in gathers and not self.regions[target].scheduled:
                     self.regions[target].scheduled = True
                     pending.append(target)
+
+
+def _size(region: Region) -> int:
+    return sum(len(block.ops) + 1 for block in region.blocks)
 
 
 class _Walk:

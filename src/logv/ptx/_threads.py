@@ -20,7 +20,7 @@ from logv.ptx._spaces import WINDOW_BITS
 from logv.ptx._types import VALUE_BITS
 from logv.ptx._writer import Writer
 
-_ALL: Mapping[str, tuple[str, str]] = MappingProxyType({})
+ALL: Mapping[str, tuple[str, str]] = MappingProxyType({})
 _ATOMIC = {
     "add": "add", "smin": "min", "smax": "max", "umin": "umin", "umax": "umax", "and": "and", "or": "or",
     "xor": "xor", "exch": "xchg", "inc": "uinc_wrap", "dec": "udec_wrap", "fadd": "fadd",
@@ -63,8 +63,8 @@ class ThreadLoop:
         mask_type: str,
         regions: int,
         *,
-        box: Box = _ALL,
-        done: Box = _ALL,
+        box: Box = ALL,
+        done: Box = ALL,
     ) -> None:
         self._w = writer
         self._layout = layout
