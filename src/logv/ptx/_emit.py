@@ -11,7 +11,7 @@ from logv.ptx._exchange import Exchange
 from logv.ptx._fission import Part
 from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
-from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches
+from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches, plan_row_prefetches
 from logv.ptx._regions import Region, RegionBuilder
 from logv.ptx._schedule import DONE, WAITS, Schedule
 from logv.ptx._scratch import ScratchLayout
@@ -348,6 +348,7 @@ class Emitter:
             writer.put("br label %dispatch")
 
     def _loops(self, plan: RegionPlan, prefix: str, *, box: Box = ALL, done: Box = ALL) -> None:
+        """Write the loop over threads, or those that it was split into."""
         if not plan.parts:
             self._loop(plan, prefix, box, done)
         for number, part in enumerate(plan.parts):
@@ -380,20 +381,21 @@ class Emitter:
         return found, filled
 
     def _loop(self, plan: RegionPlan, prefix: str, box: Box, done: Box) -> None:
+        region, writer = plan.region, self._writer
         # What is written once more needs names of its own.
-        self._writer.forget(plan.region.blocks)
+        writer.forget(value for block in region.blocks for value in (*block.phis, *block.ops))
+        regions = len(self._schedule.regions)
         loop = ThreadLoop(
-            self._writer,
-            self._layout,
-            self._block,
-            plan,
-            prefix,
-            self._mask_type,
-            len(self._schedule.regions),
-            box=box,
-            done=done,
+            writer, self._layout, self._block, plan, prefix, self._mask_type, regions, box=box, done=done
         )
+        # Of the copy that most blocks run.
+        if "x" not in box and plan.fast is None and not plan.scheduled and not self._repeats(region):
+            loop.prefetches = plan_row_prefetches(region, self._block)
         self._metadata += loop.emit(len(self._metadata))
+
+    def _repeats(self, region: Region) -> bool:
+        """Whether a block comes to a region more than once, before the next block does."""
+        return any(region.start in loop.blocks for loop in self._builder.graph.loops)
 
     def _update(self, value: Value) -> None:
         suffix = "_next" if value.op == "pend" else ""

@@ -1,10 +1,10 @@
 """Splits the loop over a region's threads where some of them do something of their own.
 
-A tile's border is loaded by its outermost threads (``if (threadIdx.x == 0) ...``). Left inside, such a guard is
-asked by every thread, and keeps the loop from being vectorised. Where the guard is a range of thread numbers,
-the loop becomes several, one after the other: what all do, what the few do, for them only, and what all do
-then. Each thread still does everything in its order; only threads between two barriers overtake each other,
-as they may.
+A tile's border is loaded by its outermost threads (``if (threadIdx.x == 0) ...``). Left inside, such a guard
+is asked by every thread, and keeps the loop from being vectorised. Where the guard is a range of thread
+numbers, the loop becomes several, one after the other: what all do, what the few do, for them only, and what
+all do then. Each thread still does everything in its order; only threads between two barriers overtake each
+other, as they may.
 """
 
 from collections.abc import Iterator

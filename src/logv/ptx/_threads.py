@@ -4,7 +4,7 @@ Accesses carry an access group that the loop over x declares free of dependences
 because threads between two barriers are; atomics and volatile accesses stay outside of that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from logv.hw.software_gpu import APERTURE_VA_BITS
@@ -13,6 +13,7 @@ from logv.ptx._ir import Access, Block, Value
 from logv.ptx._liveness import SlotClass
 from logv.ptx._meeting import RESULT
 from logv.ptx._plan import RegionPlan
+from logv.ptx._prefetch import RowPrefetch
 from logv.ptx._regions import Region
 from logv.ptx._schedule import EXITED, WAITS
 from logv.ptx._scratch import ScratchLayout
@@ -51,6 +52,11 @@ class ThreadLoop:
         The threads to run, where these are not all.
     done : Box
         Threads to leave out, where another loop has run them.
+
+    Attributes
+    ----------
+    prefetches : sequence of RowPrefetch
+        To be done before each row.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class ThreadLoop:
         self._prefix = prefix
         self._box = box
         self._done = done
+        self.prefetches: Sequence[RowPrefetch] = ()
         self._end_labels: dict[Block, str] = {}
 
     def emit(self, number: int) -> list[str]:
@@ -122,6 +129,8 @@ class ThreadLoop:
         row = w.let(f"mul nuw nsw i32 {names['z']}, {by}")
         row = w.let(f"add nuw nsw i32 {row}, {names['y']}")
         row = w.let(f"mul nuw nsw i32 {row}, {bx}")
+        for prefetch in self.prefetches:
+            self._prefetch(prefetch)
         if bx > 1:
             w.put(f"br label %{p}_x")
             w.label(f"{p}_x")
@@ -153,6 +162,22 @@ class ThreadLoop:
             f'{properties[1]} = !{{!"llvm.loop.vectorize.enable", i1 false}}',
             f'{properties[2]} = !{{!"llvm.loop.unroll.disable"}}',
         ]
+
+    def _prefetch(self, prefetch: RowPrefetch) -> None:
+        """Write the prefetches for one access, the position being before the loop over x."""
+        w = self._w
+        w.declarations.use("llvm.prefetch.p0", "void", "ptr, i32, i32, i32")
+        inside, w.thread_names["x"] = w.thread_names["x"], "0"
+        w.forget(prefetch.operations)
+        for value in prefetch.operations:
+            w.pure(value)
+        first = self._address(prefetch.address, prefetch.access)
+        w.forget(prefetch.operations)
+        w.thread_names["x"] = inside
+        for offset in prefetch.offsets:
+            place = w.let(f"getelementptr i8, ptr {first}, i64 {offset}")
+            # Into the second level: rows that lie a power of two apart share a few lines of the first.
+            w.put(f"call void @llvm.prefetch.p0(ptr {place}, i32 {int(prefetch.write)}, i32 2, i32 1)")
 
     # -- the loop's frame ---------------------------------------------------------------------------
 
