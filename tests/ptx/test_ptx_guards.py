@@ -311,3 +311,21 @@ def test_a_thread_keeps_its_order_among_several(body: str) -> None:
     """The same where the few are a corner of the block."""
     same_as_interpreted(f"st.shared.u32 [%r8+76], 0;\nst.shared.u32 [tile+1024], 0;\nbar.sync 0;\n"
                         f"setp.gt.u32 %p1, %r0, 10;\nsetp.lt.and.u32 %p1, %r1, 2, %p1;\n{body}")  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "height"), [(48, 8), (43, 7), (34, 3), (5, 1)])
+@pytest.mark.parametrize("guard", ["%r0, 15", "%r0, 0", "%r0, 4", "%r1, 3", "%r1, 0"])
+def test_at_the_edge_of_the_image_each_does_it_once(guard: str, width: int, height: int) -> None:
+    """Blocks that the image's edge cuts run in two goes; the guarded part is in one of them."""
+    same_as_interpreted(
+        f"""
+        {load("%r8", "0", "0", 76)}
+        setp.ne.u32 %p1, {guard};
+        @%p1 bra skip;
+        {load("%r8", "1", "1", 1024)}
+        atom.global.add.u32 %r12, [%d1], 1;
+        skip:
+        {SHOW.replace("st.global.u32 [%d1]", "atom.global.add.u32 %r12, [%d1]")}""",
+        width,
+        height,
+    )

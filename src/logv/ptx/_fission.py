@@ -21,6 +21,8 @@ _AXES = "xyz"
 # Each loop is compiled by itself; more guards than this stay where they are.
 _MAX_PARTS = 12
 
+# A part of the threads that it does not pay to specialise for.
+_FEW = 1 / 4
 # What scalar code does after the loop.
 _SCALAR = frozenset({"update", "pend"})
 
@@ -78,6 +80,25 @@ def split_at_guards(region: Region, block: tuple[int, int, int], block_level: se
         for piece in pieces
         if not _is_empty(piece)
     ]
+
+
+def done_by_few(region: Region, extents: tuple[int, int, int]) -> set[Block]:
+    """Return the blocks that a guard leaves to a small part of the threads."""
+    graph = Graph(region.blocks)
+    found: set[Block] = set()
+    if not graph.reducible:
+        return found
+    for block in graph.blocks:
+        arms = _arms(graph, block, graph.post_dominator[block.index], extents) or []
+        found.update(each for arm in arms if _is_small(arm, extents) for each in arm.blocks)
+    return found
+
+
+def _is_small(piece: _Piece, extents: tuple[int, int, int]) -> bool:
+    share = 1.0
+    for axis, (low, high) in (piece.threads or {}).items():
+        share *= max(0, high - low) / extents[_AXES.index(axis)]
+    return share <= _FEW
 
 
 def _is_empty(piece: _Piece) -> bool:

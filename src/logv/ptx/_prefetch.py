@@ -1,9 +1,9 @@
 """Prefetches for loops in strides of the grid, and for blocks that are tiles.
 
 A loop in strides of the grid (``for (i = ...; i < n; i += gridDim.x * blockDim.x)``) reads some lines and
-then jumps over what the other blocks read, so the processor's own prefetchers lose track at every iteration, and
-most iterations begin on a page that is not in the TLB. The addresses of later iterations are known, though:
-the loop over threads is preceded by prefetches of what it will touch some iterations later.
+then jumps over what the other blocks read, so the processor's own prefetchers lose track at every iteration,
+and most iterations begin on a page that is not in the TLB. The addresses of later iterations are known,
+though: the loop over threads is preceded by prefetches of what it will touch some iterations later.
 
 A block that is a tile reads a short piece of each of many rows of an image. The processor's prefetchers
 follow neither so many pieces nor the steps from one row to the next, though the next block along x will go on
