@@ -14,6 +14,7 @@ from logv.ptx._liveness import SlotClass
 from logv.ptx._meeting import RESULT
 from logv.ptx._plan import RegionPlan
 from logv.ptx._prefetch import RowPrefetch
+from logv.ptx._preload import common_reads
 from logv.ptx._regions import Region
 from logv.ptx._schedule import EXITED, WAITS
 from logv.ptx._scratch import ScratchLayout
@@ -84,6 +85,8 @@ class ThreadLoop:
         self._done = done
         self.prefetches: Sequence[RowPrefetch] = ()
         self._end_labels: dict[Block, str] = {}
+        # What stands before the loop.
+        self._written: set[Value] = set()
 
     def emit(self, number: int) -> list[str]:
         """Write the loop, leave the position after it, and return the metadata it refers to.
@@ -112,6 +115,11 @@ class ThreadLoop:
             w.put(f"store {self._mask_type} 0, ptr %{name}_new")
         w.put(f"br label %{p}_pre")
         w.label(f"{p}_pre")
+        if plan.fast is None and not plan.scheduled:
+            # There is a thread that runs the loop.
+            for value in common_reads(self._region):
+                self._write(value)
+                self._written.add(value)
         inner = f"{p}_pre"
         for axis, extent in (("z", bz), ("y", by)):
             if extent > 1:
@@ -277,7 +285,8 @@ class ThreadLoop:
             )
             w.put(f"{w.name(phi)} = phi {phi.type} {ways}")
         for value in block.ops:
-            self._write(value)
+            if value not in self._written:
+                self._write(value)
         if block.terminator == "leave":
             self._end_labels[block] = f"{p}_b{block.index}"
             w.put(f"br label %{p}_x_latch0")
