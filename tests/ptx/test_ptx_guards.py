@@ -329,3 +329,66 @@ def test_at_the_edge_of_the_image_each_does_it_once(guard: str, width: int, heig
         width,
         height,
     )
+
+
+READS = {
+    "before it is written": """
+        ld.global.u32 %r12, [%d2];
+        add.u32 %r12, %r12, %r4;
+        st.global.u32 [%d1], %r12;""",
+    "after the thread wrote": """
+        @!%p1 bra skip;
+        st.global.u32 [%d2+4], %r5;
+        ld.global.u32 %r12, [%d2+4];
+        st.global.u32 [%d1], %r12;
+        skip:""",
+    "after all wrote the same": """
+        st.shared.u32 [tile+1024], 5;
+        ld.shared.u32 %r12, [tile+1024];
+        add.u32 %r12, %r12, %r4;
+        st.global.u32 [%d1], %r12;""",
+    "after an atomic": """
+        atom.global.exch.b32 %r12, [%d1], %r4;
+        ld.global.u32 %r13, [%d2];
+        add.u32 %r13, %r13, %r12;
+        st.global.u32 [%d1], %r13;""",
+    "in each iteration": """
+        mov.u32 %r12, 0;
+        again:
+        ld.shared.u32 %r13, [tile+1024];
+        bar.sync 0;
+        add.u32 %r13, %r13, 1;
+        st.shared.u32 [tile+1024], %r13;
+        bar.sync 0;
+        add.u32 %r12, %r12, 1;
+        setp.lt.u32 %p2, %r12, 5;
+        @%p2 bra again;
+        st.global.u32 [%d1], %r13;""",
+    "by way of what was read": """
+        ld.global.u32 %r12, [%d2];
+        and.b32 %r12, %r12, 28;
+        cvt.u64.u32 %d9, %r12;
+        add.u64 %d9, %d2, %d9;
+        ld.global.u32 %r12, [%d9];
+        st.global.u32 [%d1], %r12;""",
+    "only where it is": """
+        setp.eq.u32 %p2, %r5, 48;
+        @%p2 bra skip;
+        mov.u64 %d9, 0x1000000000;
+        ld.global.u32 %r12, [%d9];
+        st.global.u32 [%d1], %r12;
+        skip:
+        setp.gt.u32 %p2, %r2, 1000;
+        @!%p2 bra over;
+        mov.u64 %d9, 0x1000000000;
+        ld.global.u32 %r12, [%d9];
+        st.global.u32 [%d1], %r12;
+        over:
+        st.global.u32 [%d1], 3;""",
+}
+
+
+@pytest.mark.parametrize("body", READS.values(), ids=READS)
+def test_what_all_read_from_one_place(body: str) -> None:
+    """Every thread sees what it would, reading by itself; what nobody reads may not exist."""
+    same_as_interpreted(f"st.shared.u32 [tile+1024], 7;\nbar.sync 0;\nsetp.eq.u32 %p1, %r4, 0;\n{body}")

@@ -32,6 +32,9 @@ _MAX_DEPTH = 12
 _BYTES_AHEAD = 384
 # Wider rows are streams that the processor's own prefetchers follow.
 _MAX_ROW_BYTES = 256
+# A block that goes by way of shared memory computes nothing while it reads, and reads nothing while it
+# computes: the processor's prefetchers lose time at every block.
+_MAX_STAGED_BYTES = 1024
 # Longer computations of addresses are not done again for a prefetch.
 _MAX_SLICE = 48
 
@@ -104,9 +107,15 @@ class RowPrefetch:
 
 
 def plan_row_prefetches(region: Region, block: tuple[int, int, int]) -> list[RowPrefetch]:
-    """Return what to prefetch before each row of threads, where blocks are tiles of several rows."""
-    if block[1] * block[2] == 1:
+    """Return what to prefetch before each row of threads, where blocks are tiles, or go by shared memory."""
+    staged = any(
+        isinstance(value.attr, Access) and value.attr.space == "shared"
+        for each in region.blocks
+        for value in each.ops
+    )
+    if block[1] * block[2] == 1 and not staged:
         return []
+    longest = _MAX_STAGED_BYTES if staged else _MAX_ROW_BYTES
     threads, places = Stride("tid.x"), Stride("ctaid.x")
     own = {value for each in region.blocks for value in (*each.phis, *each.ops)}
     found: list[RowPrefetch] = []
@@ -116,7 +125,7 @@ def plan_row_prefetches(region: Region, block: tuple[int, int, int]) -> list[Row
             continue
         address = value.args[0]
         row = access.size * block[0]
-        if row > _MAX_ROW_BYTES or threads.of(address) != access.size or places.of(address) != row:
+        if row > longest or threads.of(address) != access.size or places.of(address) != row:
             continue
         if any(other.address is address and _near(other.access, access) for other in found):
             continue
