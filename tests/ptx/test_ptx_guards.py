@@ -372,18 +372,14 @@ READS = {
         ld.global.u32 %r12, [%d9];
         st.global.u32 [%d1], %r12;""",
     "only where it is": """
-        setp.eq.u32 %p2, %r5, 48;
-        @%p2 bra skip;
         mov.u64 %d9, 0x1000000000;
+        setp.gt.u32 %p2, %r11, 0xFFFFFFF0;
+        @%p2 bra work;
+        bra.uni skip;
+        work:
         ld.global.u32 %r12, [%d9];
         st.global.u32 [%d1], %r12;
         skip:
-        setp.gt.u32 %p2, %r2, 1000;
-        @!%p2 bra over;
-        mov.u64 %d9, 0x1000000000;
-        ld.global.u32 %r12, [%d9];
-        st.global.u32 [%d1], %r12;
-        over:
         st.global.u32 [%d1], 3;""",
 }
 

@@ -151,16 +151,18 @@ def _arms(graph: Graph, block: Block, join: int, extents: tuple[int, int, int]) 
     if join < 0 or block.terminator != "branch" or block.condition is None:
         return None
     if any(block in loop.blocks for loop in graph.loops):
+        # It is asked in each iteration.
         return None
     arms: list[_Piece] = []
     for side, start in enumerate(block.successors):
         if start.index == join:
             continue
         threads = _range_of(block.condition, side == 0, extents)
-        blocks = _between(graph, start, join)
-        if threads is None or any(each in arm.blocks for arm in arms for each in blocks):
+        if threads is None:
             return None
-        arms.append(_Piece(blocks, threads))
+        arms.append(_Piece(_between(graph, start, join), threads))
+    if len(arms) > 1 and not set(arms[0].blocks).isdisjoint(arms[1].blocks):
+        return None
     return arms
 
 
