@@ -11,6 +11,7 @@ differs along a row settles a guard there, or it is left to each thread.
 
 from dataclasses import dataclass
 
+from logv.ptx._fission import done_by_few
 from logv.ptx._ir import IMPURE, Value
 from logv.ptx._regions import PER_THREAD, Bound, Region, RegionBuilder
 from logv.ptx._settle import settle_branches
@@ -100,10 +101,16 @@ class Converger:
 
     def apply(self) -> None:
         """Rewrite the region's operations; its `checks` say when the copy may run."""
+        # Few threads do not take the others with them to the general copy: they keep their clamps.
+        few = done_by_few(self._region, self._block)
         for block in self._region.blocks:
             ops: list[Value] = []
             for value in block.ops:
-                ops += self._rewrite(value)
+                if block in few and value.op in ("icmp", "smin", "smax"):
+                    self._note_x(value)
+                    ops.append(value)
+                else:
+                    ops += self._rewrite(value)
             block.ops = ops
         found = settle_branches(self._region, self.decided, self._optional, self._shortening())
         settled = found.settled

@@ -15,10 +15,17 @@ _MAX_DEPTH = 48
 _MIN_WIDTH = 4
 
 
-class _Stride:
-    """How much a value grows from one thread to the next along x: an integer, or None if not constant."""
+class Stride:
+    """How much a value grows from one thread to the next along x: an integer, or None if not constant.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    special : str
+        What else to count instead of threads, as ``ctaid.x``.
+    """
+
+    def __init__(self, special: str = "tid.x") -> None:
+        self._special = special
         self._known: dict[Value, int | None] = {}
 
     def of(self, value: Value, depth: int = 0) -> int | None:
@@ -34,8 +41,8 @@ class _Stride:
         if op in ("const", "param"):
             return 0
         if op == "special":
-            return int(value.attr == "tid.x")
-        if op in ("load", "atom", "collect"):
+            return int(value.attr == self._special)
+        if op in ("load", "atom", "collect", "reload"):
             return None
         if op == "phi":
             return self._of_phi(value, depth)
@@ -84,7 +91,7 @@ def choose_cuts(graph: Graph, divergent: set[Value], width: int) -> set[Block]:
     """
     if not graph.reducible or any(loop.depth > _MAX_DEPTH for loop in graph.loops):
         return set()
-    stride = _Stride()
+    stride = Stride()
     positional = _depending_on_place(graph)
     cuts: set[Block] = set()
     for loop in reversed(graph.loops):
@@ -143,7 +150,7 @@ def _ends(block: Block) -> bool:
     return block.terminator == "exit" and not block.ops
 
 
-def _pays(loop: Loop, divergent: set[Value], stride: _Stride) -> bool:
+def _pays(loop: Loop, divergent: set[Value], stride: Stride) -> bool:
     """Whether neighbouring threads touch neighbouring memory that one thread alone would stride over."""
     if sum(len(block.ops) for block in loop.blocks) > _MAX_BODY:
         return False

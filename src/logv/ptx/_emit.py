@@ -11,13 +11,14 @@ from logv.hw.software_gpu import APERTURE_VA_BITS
 from logv.ptx._block_loop import WIDTH, block_loop, block_next
 from logv.ptx._box import find_width, find_within
 from logv.ptx._exchange import Exchange
+from logv.ptx._fission import Part
 from logv.ptx._ir import Value
 from logv.ptx._plan import Plan, RegionPlan
-from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches
+from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches, plan_row_prefetches
 from logv.ptx._regions import Bound, Region, RegionBuilder
 from logv.ptx._schedule import DONE, WAITS, Schedule
 from logv.ptx._scratch import ScratchLayout
-from logv.ptx._threads import Box, ThreadLoop
+from logv.ptx._threads import ALL, Box, ThreadLoop
 from logv.ptx._types import VALUE_BITS
 from logv.ptx._writer import Writer
 from logv.ptx.module import Entry
@@ -265,9 +266,7 @@ class Emitter:
         else:
             writer.put(f"br i1 {within.every}, label %b{index}_in, label %s{index}")
         writer.label(f"b{index}_in")
-        writer.forget(fast.region.blocks)
-        loop = self._loop(fast, f"b{index}", box=within.box)
-        self._metadata += loop.emit(len(self._metadata))
+        self._loops(fast, f"b{index}", box=within.box)
         writer.put(f"br label %{after}")
         writer.label(after)
         idle = not parts or all(bound.idle for bound in fast.region.bounds)
@@ -303,7 +302,7 @@ class Emitter:
         writer.label(f"b{index}")
         self._end(before, f"b{index}_in")
         writer.label(f"b{index}_in")
-        self._metadata += self._loop(fast, f"b{index}").emit(len(self._metadata))
+        self._loops(fast, f"b{index}")
         self._end(after, f"f{index}_s{region.blocks[0].index}")
         self._scalar_way(fast, f"f{index}")
         writer.label(f"s{index}")
@@ -412,8 +411,7 @@ class Emitter:
 
     def _variant(self, plan: RegionPlan, prefix: str, done: Box | None = None) -> None:
         writer = self._writer
-        loop = self._loop(plan, prefix, done=done or {})
-        self._metadata += loop.emit(len(self._metadata))
+        self._loops(plan, prefix, done=done or {})
         if plan.steps:
             writer.put(f"br label %{prefix}_s{plan.region.blocks[0].index}")
             self._scalar_way(plan, prefix)
@@ -422,13 +420,49 @@ class Emitter:
                 self._update(value)
             writer.put("br label %dispatch")
 
-    def _loop(self, plan: RegionPlan, prefix: str, **threads: Box) -> ThreadLoop:
+    def _loops(self, plan: RegionPlan, prefix: str, *, box: Box = ALL, done: Box = ALL) -> None:
+        """Write the loop over threads, or those that it was split into."""
+        if not plan.parts:
+            self._loop(plan, prefix, box, done)
+        for number, part in enumerate(plan.parts):
+            name = f"{prefix}_{number}"
+            within, filled = self._within(part, box)
+            if filled != "true":
+                self._writer.put(f"br i1 {filled}, label %{name}_in, label %{name}_over")
+                self._writer.label(f"{name}_in")
+            self._loop(RegionPlan(part.region), name, within, done)
+            if filled != "true":
+                self._writer.put(f"br label %{name}_over")
+                self._writer.label(f"{name}_over")
+
+    def _within(self, part: Part, box: Box) -> tuple[Box, str]:
+        """Return which threads of a box run a part, and the i1 that says whether there are any."""
+        writer = self._writer
+        found = dict(box)
+        filled = "true"
+        for axis, (first, last) in part.threads.items():
+            if axis not in box:
+                found[axis] = (str(first), str(last))
+                continue
+            writer.declarations.use("llvm.umax.i32", "i32", "i32, i32")
+            writer.declarations.use("llvm.umin.i32", "i32", "i32, i32")
+            low = writer.let(f"call i32 @llvm.umax.i32(i32 {box[axis][0]}, i32 {first})")
+            high = writer.let(f"call i32 @llvm.umin.i32(i32 {box[axis][1]}, i32 {last})")
+            more = writer.let(f"icmp ult i32 {low}, {high}")
+            filled = writer.let(f"and i1 {filled}, {more}")
+            found[axis] = (low, high)
+        return found, filled
+
+    def _loop(self, plan: RegionPlan, prefix: str, box: Box, done: Box) -> None:
+        region, writer = plan.region, self._writer
+        # What is written once more needs names of its own.
+        writer.forget(value for block in region.blocks for value in (*block.phis, *block.ops))
         regions = len(self._schedule.regions)
         width = None
         if self._together > 1:
-            width = self._writer.let(f"trunc i64 {self._extents()[0]} to i32")
-        return ThreadLoop(
-            self._writer,
+            width = writer.let(f"trunc i64 {self._extents()[0]} to i32")
+        loop = ThreadLoop(
+            writer,
             self._layout,
             self._block,
             plan,
@@ -436,8 +470,18 @@ class Emitter:
             self._mask_type,
             regions,
             width=width,
-            **threads,
+            box=box,
+            done=done,
         )
+        # Of the copy that most blocks run; rows of several blocks are long enough for the processor.
+        usual = self._plan.specialized and self._together == 1 and plan.fast is None and "x" not in box
+        if usual and not plan.scheduled and not self._repeats(region):
+            loop.prefetches = plan_row_prefetches(region, self._block)
+        self._metadata += loop.emit(len(self._metadata))
+
+    def _repeats(self, region: Region) -> bool:
+        """Whether a block comes to a region more than once, before the next block does."""
+        return any(region.start in loop.blocks for loop in self._builder.graph.loops)
 
     def _update(self, value: Value) -> None:
         suffix = "_next" if value.op == "pend" else ""

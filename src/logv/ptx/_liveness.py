@@ -11,7 +11,8 @@ from logv.ptx._ir import IMPURE, Block, Value
 _MAX_BITS = 1 << 30
 # More operations than this are kept for each thread rather than computed again in each region.
 _MAX_RECOMPUTED = 48
-_EXPENSIVE = frozenset({"sdiv", "udiv", "srem", "urem", "fdiv", "sqrt"})
+# Too slow to be computed again.
+EXPENSIVE = frozenset({"sdiv", "udiv", "srem", "urem", "fdiv", "sqrt"})
 
 
 class SlotClass:
@@ -88,7 +89,7 @@ class Liveness:
                     self._try_recompute(value, divergent)
 
     def _try_recompute(self, value: Value, divergent: set[Value]) -> None:
-        if value in divergent and value.op in _EXPENSIVE:
+        if value in divergent and value.op in EXPENSIVE:
             return
         cost = 1
         leaves: set[Value] = set()

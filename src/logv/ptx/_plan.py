@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from logv.ptx._converge import Converger
 from logv.ptx._divergence import Divergence
+from logv.ptx._fission import Part, split_at_guards
 from logv.ptx._graph import Graph
 from logv.ptx._ir import Block, Value
 from logv.ptx._regions import Region, RegionBuilder, hoist
@@ -43,6 +44,8 @@ class RegionPlan:
         Threads note their next region one by one, and only those that noted this region run it.
     fast : RegionPlan or None
         A specialised copy, for blocks whose threads all decide alike.
+    parts : list of Part
+        The loops over threads, where they are several.
     """
 
     region: Region
@@ -50,6 +53,7 @@ class RegionPlan:
     pending: list[Value] = field(default_factory=list)
     scheduled: bool = False
     fast: "RegionPlan | None" = None
+    parts: list[Part] = field(default_factory=list)
 
 
 class Plan:
@@ -67,11 +71,14 @@ class Plan:
         Uniform phis that must be kept for each thread; everything is to be planned again without them.
     joins : set of Block
         Blocks where regions should begin, because uniform counters merge there.
+    specialized : bool
+        Whether the copies for converged blocks are planned as well.
     """
 
     def __init__(self, builder: RegionBuilder, divergence: Divergence) -> None:
         self.demoted: set[Value] = set()
         self.joins: set[Block] = set()
+        self.specialized = False
         self._builder = builder
         self._block_level = builder.classes.block_level
         self.regions: dict[Region, RegionPlan] = {}
@@ -95,14 +102,18 @@ class Plan:
         rows_part : bool
             See :class:`logv.ptx._converge.Converger`.
         """
+        self.specialized = True
         for region, plan in self.regions.items():
             plan.fast = self._specialize(region, block, plan.scheduled, rows_part)
+            usual = plan.fast or plan
+            if not usual.scheduled and _size(usual.region) <= _MAX_SPECIALIZED_OPS:
+                usual.parts = split_at_guards(usual.region, block, self._block_level)
 
     def _specialize(
         self, region: Region, block: tuple[int, int, int], scheduled: bool, rows_part: bool
     ) -> RegionPlan | None:
         """Plan a copy of a region; None where it would be no better than the general one."""
-        if sum(len(each.ops) for each in region.blocks) > _MAX_SPECIALIZED_OPS:
+        if _size(region) > _MAX_SPECIALIZED_OPS:
             return None
         copy = self._builder.copy(region)
         Converger(self._builder, copy, block, rows_part=rows_part).apply()
@@ -169,6 +180,10 @@ class Plan:
                 if target is not None and target not in gathers and not self.regions[target].scheduled:
                     self.regions[target].scheduled = True
                     pending.append(target)
+
+
+def _size(region: Region) -> int:
+    return sum(len(block.ops) + 1 for block in region.blocks)
 
 
 class _Walk:

@@ -1,18 +1,25 @@
-"""Prefetches for loops in strides of the grid.
+"""Prefetches for loops in strides of the grid, and for blocks that are tiles.
 
-Such a loop (``for (i = ...; i < n; i += gridDim.x * blockDim.x)``) reads some lines and then jumps over what
-the other blocks read, so the processor's own prefetchers lose track at every iteration, and most
-iterations begin on a page that is not in the TLB. The addresses of later iterations are known, though: the
-loop over threads is preceded by prefetches of what it will touch some iterations later. A prefetch never
-faults.
+A loop in strides of the grid (``for (i = ...; i < n; i += gridDim.x * blockDim.x)``) reads some lines and
+then jumps over what the other blocks read, so the processor's own prefetchers lose track at every iteration,
+and most iterations begin on a page that is not in the TLB. The addresses of later iterations are known,
+though: the loop over threads is preceded by prefetches of what it will touch some iterations later.
+
+A block that is a tile reads a short piece of each of many rows of an image. The processor's prefetchers
+follow neither so many pieces nor the steps from one row to the next, though the next block along x will go on
+where each piece ends: each row of threads is preceded by prefetches of what the same row of a later block
+will touch.
+
+A prefetch never faults.
 """
 
 from dataclasses import dataclass
 
 from logv.ptx._address import split_address
-from logv.ptx._ir import Access, Value
+from logv.ptx._cuts import Stride
+from logv.ptx._ir import IMPURE, Access, Value
 from logv.ptx._ranges import Ranges
-from logv.ptx._regions import Region
+from logv.ptx._regions import PER_THREAD, Region
 from logv.ptx._types import VALUE_BITS
 
 CACHE_LINE_BYTES = 64
@@ -20,6 +27,16 @@ CACHE_LINE_BYTES = 64
 _ITERATIONS_AHEAD = 2
 _MAX_LINES = 64
 _MAX_DEPTH = 12
+# Of a tile's rows: measured on stencils whose tiles are 16 and 32 wide. Half of it is late, twice as much is
+# gone again when its block comes.
+_BYTES_AHEAD = 384
+# Wider rows are streams that the processor's own prefetchers follow.
+_MAX_ROW_BYTES = 256
+# A block that goes by way of shared memory computes nothing while it reads, and reads nothing while it
+# computes: the processor's prefetchers lose time at every block.
+_MAX_STAGED_BYTES = 1024
+# Longer computations of addresses are not done again for a prefetch.
+_MAX_SLICE = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,82 @@ def plan_prefetches(
             lines += prefetch.lines
             found.append(prefetch)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class RowPrefetch:
+    """What a row of threads of a later block will touch by one access.
+
+    Attributes
+    ----------
+    operations : list of Value
+        Compute the address for the row's first thread, in this order.
+    address : Value
+    access : Access
+    offsets : list of int
+        From what the first thread touches to a byte of each line.
+    write : bool
+    """
+
+    operations: list[Value]
+    address: Value
+    access: Access
+    offsets: list[int]
+    write: bool
+
+
+def plan_row_prefetches(region: Region, block: tuple[int, int, int]) -> list[RowPrefetch]:
+    """Return what to prefetch before each row of threads, where blocks are tiles, or go by shared memory."""
+    staged = any(
+        isinstance(value.attr, Access) and value.attr.space == "shared"
+        for each in region.blocks
+        for value in each.ops
+    )
+    if block[1] * block[2] == 1 and not staged:
+        return []
+    longest = _MAX_STAGED_BYTES if staged else _MAX_ROW_BYTES
+    threads, places = Stride("tid.x"), Stride("ctaid.x")
+    own = {value for each in region.blocks for value in (*each.phis, *each.ops)}
+    found: list[RowPrefetch] = []
+    for value in (value for each in region.blocks for value in each.ops):
+        access = value.attr
+        if value.op not in ("load", "store") or not isinstance(access, Access) or access.space != "global":
+            continue
+        address = value.args[0]
+        row = access.size * block[0]
+        if row > longest or threads.of(address) != access.size or places.of(address) != row:
+            continue
+        if any(other.address is address and _near(other.access, access) for other in found):
+            continue
+        operations = _slice(address, own)
+        if operations is not None:
+            # The line of a row's last byte: the one of its first byte is the last line of the block before.
+            last = (1 - -_BYTES_AHEAD // row) * row - 1
+            offsets = list(range(last, last - row, -CACHE_LINE_BYTES))
+            found.append(RowPrefetch(operations, address, access, offsets, value.op == "store"))
+    return found
+
+
+def _near(one: Access, other: Access) -> bool:
+    return abs(one.offset - other.offset) < CACHE_LINE_BYTES
+
+
+def _slice(address: Value, own: set[Value]) -> list[Value] | None:
+    """Return those of `own` that compute a value, in order; None if they are many, or not only pure ones."""
+    order: dict[Value, None] = {}
+    pending = [address]
+    while pending:
+        value = pending[-1]
+        missing = [arg for arg in value.args if arg in own and arg not in order]
+        if value.op in IMPURE or value.op in PER_THREAD or len(order) > _MAX_SLICE:
+            return None
+        if missing:
+            pending += missing
+            continue
+        pending.pop()
+        if value in own:
+            order[value] = None
+    return list(order)
 
 
 def _plan(

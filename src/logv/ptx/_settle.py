@@ -5,7 +5,7 @@ every thread does the work, so the copy takes that side without asking; the chec
 demands it.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from logv.ptx._graph import Graph
@@ -68,7 +68,7 @@ def settle_branches(
         side = _working_side(region, graph, block)
         if side is None:
             continue
-        wanted = _demand(block.condition, side == 0, decided)
+        wanted = demand(block.condition, side == 0, decided)
         if wanted is None or any(settled.get(value, truth) is not truth for value, truth in wanted.items()):
             continue
         other = block.successors[1 - side]
@@ -158,8 +158,16 @@ def _jumps_from(block: Block) -> Iterator[Block]:
             block = block.successors[0]
 
 
-def _demand(condition: Value, truth: bool, decided: Collection[Value]) -> dict[Value, bool] | None:
-    """Return what each comparison must be for the condition to be `truth`; None if that is not certain."""
+def demand(condition: Value, truth: bool, decided: Container[Value]) -> dict[Value, bool] | None:
+    """Return what each comparison must be for the condition to be `truth`; None if that is not certain.
+
+    Parameters
+    ----------
+    condition : Value
+    truth : bool
+    decided : container of Value
+        The comparisons.
+    """
     wanted: dict[Value, bool] = {}
     pending = [(condition, truth)]
     while pending:

@@ -4,7 +4,7 @@ Accesses carry an access group that the loop over x declares free of dependences
 because threads between two barriers are; atomics and volatile accesses stay outside of that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from logv.hw.software_gpu import APERTURE_VA_BITS
@@ -13,6 +13,8 @@ from logv.ptx._ir import Access, Block, Value
 from logv.ptx._liveness import SlotClass
 from logv.ptx._meeting import RESULT
 from logv.ptx._plan import RegionPlan
+from logv.ptx._prefetch import RowPrefetch
+from logv.ptx._preload import common_reads
 from logv.ptx._regions import Region
 from logv.ptx._schedule import EXITED, WAITS
 from logv.ptx._scratch import ScratchLayout
@@ -20,7 +22,7 @@ from logv.ptx._spaces import WINDOW_BITS
 from logv.ptx._types import VALUE_BITS
 from logv.ptx._writer import Writer
 
-_ALL: Mapping[str, tuple[str, str]] = MappingProxyType({})
+ALL: Mapping[str, tuple[str, str]] = MappingProxyType({})
 _ATOMIC = {
     "add": "add", "smin": "min", "smax": "max", "umin": "umin", "umax": "umax", "and": "and", "or": "or",
     "xor": "xor", "exch": "xchg", "inc": "uinc_wrap", "dec": "udec_wrap", "fadd": "fadd",
@@ -53,6 +55,11 @@ class ThreadLoop:
         The threads to run, where these are not all.
     done : Box
         Threads to leave out, where another loop has run them.
+
+    Attributes
+    ----------
+    prefetches : sequence of RowPrefetch
+        To be done before each row.
     """
 
     def __init__(
@@ -66,8 +73,8 @@ class ThreadLoop:
         regions: int,
         *,
         width: str | None = None,
-        box: Box = _ALL,
-        done: Box = _ALL,
+        box: Box = ALL,
+        done: Box = ALL,
     ) -> None:
         self._w = writer
         self._layout = layout
@@ -80,7 +87,10 @@ class ThreadLoop:
         self._extents = (width or str(block[0]), str(block[1]), str(block[2]))
         self._box = box
         self._done = done
+        self.prefetches: Sequence[RowPrefetch] = ()
         self._end_labels: dict[Block, str] = {}
+        # What stands before the loop.
+        self._written: set[Value] = set()
 
     def emit(self, number: int) -> list[str]:
         """Write the loop, leave the position after it, and return the metadata it refers to.
@@ -109,6 +119,11 @@ class ThreadLoop:
             w.put(f"store {self._mask_type} 0, ptr %{name}_new")
         w.put(f"br label %{p}_pre")
         w.label(f"{p}_pre")
+        if plan.fast is None and not plan.scheduled:
+            # There is a thread that runs the loop.
+            for value in common_reads(self._region):
+                self._write(value)
+                self._written.add(value)
         inner = f"{p}_pre"
         for axis, extent in (("z", bz), ("y", by)):
             if extent > 1:
@@ -126,6 +141,8 @@ class ThreadLoop:
         row = w.let(f"mul nuw nsw i32 {names['z']}, {by}")
         row = w.let(f"add nuw nsw i32 {row}, {names['y']}")
         row = w.let(f"mul nuw nsw i32 {row}, {bx}")
+        for prefetch in self.prefetches:
+            self._prefetch(prefetch)
         if bx > 1:
             w.put(f"br label %{p}_x")
             w.label(f"{p}_x")
@@ -157,6 +174,22 @@ class ThreadLoop:
             f'{properties[1]} = !{{!"llvm.loop.vectorize.enable", i1 false}}',
             f'{properties[2]} = !{{!"llvm.loop.unroll.disable"}}',
         ]
+
+    def _prefetch(self, prefetch: RowPrefetch) -> None:
+        """Write the prefetches for one access, the position being before the loop over x."""
+        w = self._w
+        w.declarations.use("llvm.prefetch.p0", "void", "ptr, i32, i32, i32")
+        inside, w.thread_names["x"] = w.thread_names["x"], "0"
+        w.forget(prefetch.operations)
+        for value in prefetch.operations:
+            w.pure(value)
+        first = self._address(prefetch.address, prefetch.access)
+        w.forget(prefetch.operations)
+        w.thread_names["x"] = inside
+        for offset in prefetch.offsets:
+            place = w.let(f"getelementptr i8, ptr {first}, i64 {offset}")
+            # Into the second level: rows that lie a power of two apart share a few lines of the first.
+            w.put(f"call void @llvm.prefetch.p0(ptr {place}, i32 {int(prefetch.write)}, i32 2, i32 1)")
 
     # -- the loop's frame ---------------------------------------------------------------------------
 
@@ -266,7 +299,8 @@ class ThreadLoop:
             )
             w.put(f"{w.name(phi)} = phi {phi.type} {ways}")
         for value in block.ops:
-            self._write(value)
+            if value not in self._written:
+                self._write(value)
         if block.terminator == "leave":
             self._end_labels[block] = f"{p}_b{block.index}"
             w.put(f"br label %{p}_x_latch0")

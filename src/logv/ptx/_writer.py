@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from logv.ptx._ir import Block, Value
+from logv.ptx._ir import Value
 from logv.ptx._llvm import Declarations, constant, is_nan, operation
 from logv.ptx._ranges import Ranges
 
@@ -82,11 +82,10 @@ class Writer:
         """Whether anything has used the value so far."""
         return value in self._names
 
-    def forget(self, blocks: Iterable[Block]) -> None:
-        """Give new names to what the blocks compute, because they are written again."""
-        for block in blocks:
-            for value in (*block.phis, *block.ops):
-                self._names.pop(value, None)
+    def forget(self, values: Iterable[Value]) -> None:
+        """Give new names to what is written again."""
+        for value in values:
+            self._names.pop(value, None)
 
     def pure(self, value: Value) -> None:
         """Write an operation without side effects."""
