@@ -143,7 +143,8 @@ def probe(text: str | bytes, block: tuple[int, int, int] = (4, 1, 1)) -> bool:
         module = parse(text)
         for name, entry in module.entries.items():
             if len(entry.body.statements) <= _MAX_COMPILED_STATEMENTS:
-                compile_entry(module, name, block)
+                for optimize in (False, True):
+                    compile_entry(module, name, block, optimize=optimize)
     except (PtxError, InvalidValueError):
         return False
     return True

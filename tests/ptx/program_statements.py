@@ -69,6 +69,8 @@ class Statements:
         Threads of a block.
     size : int
         Statements at most.
+    alone : bool
+        Whether threads have no memory of their block, and a place in the grid instead of one in the block.
 
     Attributes
     ----------
@@ -77,7 +79,10 @@ class Statements:
         Device functions, before the entry.
     """
 
-    def __init__(self, draw: st.DrawFn, families: frozenset[str], threads: int, size: int) -> None:
+    def __init__(
+        self, draw: st.DrawFn, families: frozenset[str], threads: int, size: int, *, alone: bool
+    ) -> None:
+        self._alone = alone
         self.lines: list[str] = []
         self.functions: list[str] = []
         self._draw = draw
@@ -163,7 +168,10 @@ class Statements:
     def _statement(self, context: _Context) -> None:
         kinds = ["instruction"] * 5
         if "memory" in self._families:
-            kinds += ["cell", "table", "local", "counter", "private"]
+            kinds += ["cell", "table"]
+            kinds += [] if self._alone else ["local", "counter", "private"]
+        if self._alone:
+            kinds += ["place", "place"]
         if "control" in self._families and context.depth < _MAX_DEPTH:
             kinds += ["if", "if", "loop", "loop", "switch"]
         if context.breaks:
@@ -269,6 +277,17 @@ class Statements:
 
     def _count(self, context: _Context) -> None:
         self._write(f"mov.u32 {self._register('r')}, %i{self._number(context.loops - 1)}")
+
+    def _place(self, context: _Context) -> None:
+        """Let the thread's place in the grid decide something."""
+        place = self._choose(["%col", "%line"])
+        if self._number(1):
+            comparison = (
+                f"{self._choose(['lt', 'le', 'gt', 'ge', 'eq', 'ne'])}.{self._choose(['s32', 'u32'])}"
+            )
+            self._write(f"setp.{comparison} {self._register('p')}, {place}, {self._number(300)}")
+        else:
+            self._write(f"add.s32 {self._register('r')}, {place}, {self._operand('r')}")
 
     # -- memory -------------------------------------------------------------------------------------
 

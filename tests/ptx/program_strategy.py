@@ -17,6 +17,10 @@ BLOCKS = [
     (16, 3, 1), (1, 9, 1), (70, 1, 1),
 ]  # fmt: skip
 GRIDS = [(1, 1, 1), (2, 1, 1), (2, 2, 1), (1, 1, 3), (3, 1, 1)]
+# For programs whose blocks may run together, which is what several in a row do.
+NEIGHBOURS = [(3, 1, 1), (5, 2, 1), (9, 1, 1), (2, 1, 2)]
+SMALL_BLOCKS = [(4, 1, 1), (32, 1, 1), (8, 4, 1), (33, 1, 1), (5, 3, 2), (7, 1, 1), (2, 1, 3), (1, 9, 1)]
+TOGETHER = frozenset({"barriers", "warp", "barrier votes"})
 _TABLE = ", ".join(str(i * 0x9E3779B97F4A7C15 % 2**64) for i in range(8))
 
 ALL_FAMILIES = frozenset({*FAMILIES, "memory", "control", "barriers", "warp", "barrier votes", "calls"})
@@ -44,11 +48,39 @@ _HEAD = """.version 8.0
 {{
   .reg .pred %p<{p}>, %nan, %again, %is, %first;
   .reg .b16 %h<{h}>, %ha, %hb;
-  .reg .b32 %r<{r}>, %i<4>, %bound<4>, %x, %y, %thread, %count, %shared, %some, %lanes, %trash;
+  .reg .b32 %r<{r}>, %i<4>, %bound<4>, %x, %y, %thread, %count, %shared, %some, %lanes, %trash, %col, %line;
   .reg .b64 %d<{d}>, %in, %own, %counters, %a, %b, %trashd;
   .reg .f32 %f<{f}>, %fn, %fm;
   .reg .f64 %g<{g}>, %gn;
-  .shared .align 8 .b8 slots[{slot_bytes}];
+{start}"""
+# Each thread alone knows only its place in the grid: a column and a line.
+_ALONE = """  mov.u32 %x, %ctaid.x;
+  mov.u32 %y, %ntid.x;
+  mov.u32 %col, %tid.x;
+  mad.lo.u32 %col, %x, %y, %col;
+  mov.u32 %x, %nctaid.x;
+  mul.lo.u32 %count, %x, %y;
+  mov.u32 %x, %ctaid.z;
+  mov.u32 %y, %ntid.z;
+  mov.u32 %thread, %tid.z;
+  mad.lo.u32 %thread, %x, %y, %thread;
+  mov.u32 %x, %ctaid.y;
+  mov.u32 %y, %ntid.y;
+  mov.u32 %line, %tid.y;
+  mad.lo.u32 %line, %x, %y, %line;
+  mov.u32 %x, %nctaid.y;
+  mul.lo.u32 %x, %x, %y;
+  mad.lo.u32 %line, %thread, %x, %line;
+  mad.lo.u32 %x, %line, %count, %col;
+  ld.param.u64 %in, [input];
+  ld.param.u64 %own, [output];
+  cvta.to.global.u64 %in, %in;
+  mul.wide.u32 %a, %x, {input_bytes};
+  add.u64 %in, %in, %a;
+  mul.wide.u32 %a, %x, {cell_bytes};
+  add.u64 %own, %own, %a;
+"""
+_MEETING = """  .shared .align 8 .b8 slots[{slot_bytes}];
   .shared .align 8 .b8 private[{slot_bytes}];
   .shared .align 16 .b32 sums[4];
   .local .align 8 .b8 depot[32];
@@ -142,13 +174,17 @@ def programs(draw: st.DrawFn, families: frozenset[str] = ALL_FAMILIES, size: int
 
     Every thread has 64-bit words of input from which it fills its registers, and a cell of output that it may
     use for loads and stores and into which it writes its registers at the end. Threads share nothing else
-    but what barriers separate, and counters that only one commuting operation changes.
+    but what barriers separate, and counters that only one commuting operation changes. In some programs they
+    share nothing at all, and know of themselves only where they are in the grid.
     """
-    block, grid = draw(st.sampled_from(BLOCKS)), draw(st.sampled_from(GRIDS))
+    alone = draw(st.integers(0, 2)) == 2
+    families = families - TOGETHER if alone else families
+    block = draw(st.sampled_from(SMALL_BLOCKS if alone else BLOCKS))
+    grid = draw(st.sampled_from(NEIGHBOURS if alone else GRIDS))
     threads = block[0] * block[1] * block[2]
-    statements = Statements(draw, families, threads, size)
+    statements = Statements(draw, families, threads, size, alone=alone)
     statements.body()
-    head = _HEAD.format(
+    head = _HEAD.replace("{start}", _ALONE if alone else _MEETING).format(
         **POOL,
         table=_TABLE,
         functions="".join(statements.functions),
