@@ -1,6 +1,7 @@
 """PTX text to tokens."""
 
 import re
+import string
 from bisect import bisect_right
 from typing import NamedTuple
 
@@ -9,7 +10,6 @@ from logv.errors import PtxError
 # An unterminated comment is taken to the end of the text at once: trying again at every "/*" would be
 # quadratic.
 _COMMENT = re.compile(r"//[^\n]*|/\*(?:.*?\*/|.*\Z)|\"[^\"\n]*\"", re.DOTALL)
-_SPACE = re.compile(r"\s*", re.ASCII)
 # White space belongs to the token behind it, and at the end to an empty one.
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -73,7 +73,7 @@ class Lexer:
         while kind != "end":
             match = match_at(text, position)
             if match is None:
-                position = _SPACE.match(text, position).end()  # type: ignore[union-attr]
+                position = len(text) - len(text[position:].lstrip(string.whitespace))
                 raise PtxError(
                     f"unexpected character {text[position]!r}",
                     line=self.line(position),
