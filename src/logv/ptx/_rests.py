@@ -277,7 +277,7 @@ class _Rest:
         return None
 
     def is_closed(self, function: Function) -> bool:
-        """Whether what is computed there is used behind its end by phis at the end only, as it comes there."""
+        """Whether what is computed there goes on by way of phis at the end only."""
         for block in function.blocks:
             if block in self._inside:
                 continue
