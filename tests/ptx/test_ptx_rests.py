@@ -119,8 +119,8 @@ def run(chunk: int, count: int, rest: str, **others: str) -> NDArray[np.uint32]:
         f"not.b32 %r21, %r3; add.u32 %r21, %r21, %r6; sub.u32 %r21, %r21, %r5;shr.u32 %r20, %r21, 5; {ROUND}",
         "cvt.u64.u32 %d10, %r3; cvt.u64.u32 %d11, %r1; sub.u64 %d11, %d11, 1; sub.u64 %d11, %d11, %d10;"
         f"shr.u64 %d11, %d11, 5; cvt.u32.u64 %r20, %d11; {ROUND}",
-        # The numbers fall from 4 to 0 and go on below 2^32; the only quotient that is not 0 is in between.
-        "sub.u32 %r21, 4, %r3; div.u32 %r20, %r21, 4294967295;",
+        # The numbers fall from 4 to 0 and go on below 2^32: only two quotients in between are not 0.
+        "sub.u32 %r21, 4, %r3; div.u32 %r20, %r21, 4294967294;",
         # The threads' numbers are so far apart that they never agree, or not evenly apart.
         f"{LEFT} shr.u32 %r20, %r21, 3; {ROUND}",
         f"{LEFT} shl.b32 %r22, %r3, 1; sub.u32 %r21, %r21, %r22; shr.u32 %r20, %r21, 7; {ROUND}",
