@@ -5,6 +5,8 @@ line once for each thread. In lockstep, neighbouring threads touch neighbouring 
 over threads vectorises.
 """
 
+from collections.abc import Container
+
 from logv.ptx._graph import Graph, Loop
 from logv.ptx._ir import Access, Block, Value
 
@@ -76,7 +78,33 @@ class Stride:
         return starts[0] if starts and all(start == starts[0] for start in starts) else None
 
 
-def choose_cuts(graph: Graph, divergent: set[Value], width: int) -> set[Block]:
+class Lockstep:
+    """Says which loops had better run in lockstep.
+
+    Parameters
+    ----------
+    graph : Graph
+    divergent : set of Value
+    width : int
+        Block dimension x.
+    """
+
+    def __init__(self, graph: Graph, divergent: set[Value], width: int) -> None:
+        self._wide = width >= _MIN_WIDTH
+        self._divergent = divergent
+        self._stride = Stride()
+        self._positional = _depending_on_place(graph)
+
+    def gains(self, loop: Loop) -> bool:
+        """Whether threads of most blocks leave the loop together, and touch neighbouring memory in it."""
+        return (
+            self._wide
+            and _stays_together(loop, self._divergent, self._positional)
+            and _pays(loop, self._divergent, self._stride)
+        )
+
+
+def choose_cuts(graph: Graph, divergent: set[Value], width: int, apart: Container[Block]) -> set[Block]:
     """Return where regions begin besides barriers: headers of loops in lockstep, and what follows them.
 
     A loop with a barrier, or around another loop in lockstep, is in lockstep itself. Cutting before and
@@ -88,19 +116,16 @@ def choose_cuts(graph: Graph, divergent: set[Value], width: int) -> set[Block]:
     divergent : set of Value
     width : int
         Block dimension x.
+    apart : container of Block
+        Headers of loops that threads do not enter in step.
     """
     if not graph.reducible or any(loop.depth > _MAX_DEPTH for loop in graph.loops):
         return set()
-    stride = Stride()
-    positional = _depending_on_place(graph)
+    lockstep = Lockstep(graph, divergent, width)
     cuts: set[Block] = set()
     for loop in reversed(graph.loops):
         waits = any(block.terminator == "barrier" or block in cuts for block in loop.blocks)
-        if waits or (
-            width >= _MIN_WIDTH
-            and _stays_together(loop, divergent, positional)
-            and _pays(loop, divergent, stride)
-        ):
+        if waits or (loop.header not in apart and lockstep.gains(loop)):
             cuts.add(loop.header)
             for block in loop.blocks:
                 cuts.update(

@@ -22,6 +22,7 @@ from logv.ptx._lower import lower
 from logv.ptx._parser import Parser
 from logv.ptx._plan import Plan
 from logv.ptx._regions import RegionBuilder
+from logv.ptx._rests import split_rests
 from logv.ptx._schedule import Schedule
 from logv.ptx._spaces import resolve_generic
 from logv.ptx._widen import blocks_together, strides_over_grid
@@ -177,9 +178,10 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int], *, 
     """Run every pass but the last and return LLVM assembly."""
     function = lower(entry, block)
     resolve_generic(function)
+    apart = split_rests(function, block) if optimize else set()
     together = blocks_together(function, block) if optimize and not entry.local_bytes else 1
     graph = Graph(function.blocks)
-    cuts, demoted = _choose_lockstep(function, graph, block)
+    cuts, demoted = _choose_lockstep(function, graph, block, apart)
     lockstep = {block for loop in graph.loops if loop.header in cuts for block in loop.blocks}
     after_barriers = {each.successors[0] for each in graph.blocks if each.terminator == "barrier"}
     outside = {each for each in graph.blocks if not any(each in loop.blocks for loop in graph.loops)}
@@ -207,11 +209,11 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int], *, 
 
 
 def _choose_lockstep(
-    function: Function, graph: Graph, block: tuple[int, int, int]
+    function: Function, graph: Graph, block: tuple[int, int, int], apart: set[Block]
 ) -> tuple[set[Block], set[Value]]:
     """Choose loops to run in lockstep, and split the induction variables of those that are cut."""
     divergence = Divergence(graph, ())
-    cuts = set() if divergence.entangled else choose_cuts(graph, divergence.divergent, block[0])
+    cuts = set() if divergence.entangled else choose_cuts(graph, divergence.divergent, block[0], apart)
     starts = cuts | {each for each in function.blocks if each.terminator == "barrier"}
     split_affine_phis([loop for loop in graph.loops if loop.blocks & starts], divergence.divergent)
     return cuts, set()
