@@ -137,7 +137,9 @@ class Emitter:
         if self._turns == 1:
             return ["  br label %r0"]
         regions = self._schedule.regions
-        cases = " ".join(f"i32 {stage}, label %x{region.index}" for stage, region in enumerate(regions) if stage)
+        cases = " ".join(
+            f"i32 {stage}, label %x{region.index}" for stage, region in enumerate(regions) if stage
+        )
         return [f"  switch i32 %stage, label %r0 [ {cases} ]"]
 
     def _next_block(self) -> list[str]:
