@@ -10,7 +10,7 @@ from tests.ptx.ptx_harness import Bench
 from logv.ptx import CompiledKernel, compile_entry, parse
 
 THREADS = 32
-# Adds to a pixel the one that the mirrored thread of its block has stored, plus 1; threads beyond the row end.
+# Adds what the mirrored thread of its block has read, plus 1, to a pixel; threads beyond a row end.
 _KERNEL = """.version 8.0
 .target sm_90
 .address_size 64
@@ -91,6 +91,7 @@ def _run(
 
 @pytest.mark.parametrize("width", [1, 31, 32, 33, 128, 150, 160])
 def test_each_block_has_shared_memory_of_its_own(width: int) -> None:
+    """Each block reads what it has stored itself."""
     kernel = _kernel()
     assert _takes_turns(kernel)
     found, expected = _run(kernel, width)
@@ -99,12 +100,14 @@ def test_each_block_has_shared_memory_of_its_own(width: int) -> None:
 
 @pytest.mark.parametrize("step", [1, 3, 4, 5, 7, 30])
 def test_turns_end_with_a_range_of_blocks(step: int) -> None:
+    """A call may end, or begin, in the middle of a group."""
     parts = [(first, min(first + step, 30)) for first in range(0, 30, step)]
     found, expected = _run(_kernel(), 5 * THREADS, [*parts, (7, 7)])
     np.testing.assert_array_equal(found, expected)
 
 
 def test_dynamic_shared_memory_leaves_no_room_for_turns() -> None:
+    """Its size is not known before the launch."""
     # The tile lies behind the static word, where a copy for the next block would be.
     kernel = _kernel(
         outside=".extern .shared .align 16 .b8 tile[];",
@@ -125,6 +128,7 @@ def test_dynamic_shared_memory_leaves_no_room_for_turns() -> None:
     ],
 )
 def test_blocks_that_end_early_or_may_wait_take_no_turns(before: str) -> None:
+    """They run one after the other."""
     kernel = _kernel(before)
     assert not _takes_turns(kernel)
     found, expected = _run(kernel, 150)

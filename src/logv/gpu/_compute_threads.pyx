@@ -48,8 +48,6 @@ cdef enum:
     LONGEST_RANGE_NS = 100_000
     SHORTEST_RANGE_NS = 10_000
     INTERRUPT_AGAIN_US = 50
-    # What compiled kernels use at least: MAX_TURNS_BYTES of logv.ptx._stages.
-    TURNS_SHARED_BYTES = 16384
 
 
 cdef void install_guard() noexcept nogil:
@@ -71,8 +69,6 @@ cdef void clean_arenas(ComputeThread *thread, const Channel *channel) noexcept n
         memset(thread.scratch_arena, 0, thread.scratch_dirty)
         thread.shared_dirty = thread.scratch_dirty = 0
         thread.arena_vspace = channel.vspace
-    # Blocks that take turns have copies of their own.
-    shared = max(shared, <uint64_t> TURNS_SHARED_BYTES)
     # Shared offsets may reach the end of the last page without a fault, so that page counts as used.
     thread.shared_dirty = max(thread.shared_dirty, (shared + 4095) & ~<uint64_t> 4095)
     thread.scratch_dirty = max(thread.scratch_dirty, channel.launch.program.scratch_bytes)

@@ -79,7 +79,8 @@ def turns_loop() -> list[str]:
     ways["%stage"] = ("0", "%stage", "%stage_after")
     return [
         *_LOOP[:start],
-        "  %block = phi i64 [ %begin, %entry ], [ %block_beside, %block_next ], [ %block_after, %group_next ]",
+        "  %block = phi i64 [ %begin, %entry ], [ %block_beside, %block_next ], "
+        "[ %block_after, %group_next ]",
         "  %turn = phi i64 [ 0, %entry ], [ %turn_after, %block_next ], [ 0, %group_next ]",
         *(
             f"  {name} = phi i32 [ {first}, %entry ], [ {beside}, %block_next ], [ {after}, %group_next ]"

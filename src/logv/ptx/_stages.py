@@ -1,10 +1,10 @@
 """Finds kernels of which a few blocks can take turns: all run up to a barrier before the first goes on.
 
-A block that reads from shared memory right after it has stored there waits: a vector of ``tile[x + 1]`` lies
-across two vectors stored to ``tile[x]``, and the processor can hand over neither before both are in the cache.
-For rows of 64 threads that is more than half of the time. If other blocks store to copies of their own in
-between, nobody waits. A block is a chain of stages then, and the loop over blocks walks each group once for
-every stage. What a stage needs of those before is in shared memory, or is worked out again.
+A block that reads from shared memory right after it has stored there waits: a vector of ``tile[x + 1]``
+lies across two vectors stored to ``tile[x]``, and the processor can hand over neither before both are in
+the cache. For rows of 64 threads that is more than half of the time. If other blocks store to copies of
+their own in between, nobody waits. A block is a chain of stages then, and the loop over blocks walks each
+group once for every stage. What a stage needs of those before is in shared memory, or is worked out again.
 """
 
 from logv.ptx._ir import Access, Block
@@ -12,10 +12,13 @@ from logv.ptx._plan import Plan
 from logv.ptx._regions import Region, RegionBuilder
 from logv.ptx.module import Entry
 
-# Blocks of a group. Measured on a filter of rows of bytes: 2 save a quarter of its time, 4 a third, 8 no more.
+# Blocks of a group. Measured on a filter of rows of bytes: 2 save a quarter of its time, 4 a third, 8 no
+# more.
 _MAX_TURNS = 4
-# Of all copies together: half of the first-level cache. The engine cleans as much (TURNS_SHARED_BYTES).
-MAX_TURNS_BYTES = 16384
+# Of all copies together. Larger blocks have enough to do while they wait, and read better in one go: a filter
+# of rows of 256 floats loses by it. The engine cleans whole pages of shared memory, of 4096 bytes, before
+# another address space gets to it: the copies must not reach beyond the first.
+_MAX_BYTES = 4096
 _ALIGNMENT = 64
 _WAITS = frozenset({"atom", "fence", "publish", "collect", "counted"})
 
@@ -41,7 +44,7 @@ def blocks_in_turns(entry: Entry, builder: RegionBuilder, plan: Plan) -> int:
             return 1
         if follower is not None and not _is_barrier(follower):
             return 1
-    return max(1, min(_MAX_TURNS, MAX_TURNS_BYTES // stride_of(entry)))
+    return _MAX_TURNS if _MAX_TURNS * stride_of(entry) <= _MAX_BYTES else 1
 
 
 def _may_wait(block: Block) -> bool:
