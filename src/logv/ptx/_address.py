@@ -18,7 +18,8 @@ from logv.ptx._spaces import WINDOW_BITS, WINDOWS
 from logv.ptx._writer import Writer
 
 _MASK_BITS = {"global": APERTURE_VA_BITS, "shared": SHARED_ARENA_BITS}
-_GUARD = 1 << APERTURE_GUARD_BITS
+# Copies of shared memory, for blocks that take turns, begin within its range, not all at its start.
+_GUARD = (1 << APERTURE_GUARD_BITS) - (1 << SHARED_ARENA_BITS)
 _WORD = 1 << 64
 # Sums of more terms, or deeper ones, are masked as a whole.
 _MAX_TERMS = 24

@@ -1,4 +1,7 @@
-"""The loop over the blocks of a call: one at a time, or neighbours together (:mod:`logv.ptx._widen`)."""
+"""The loop over the blocks of a call.
+
+One at a time, neighbours together (:mod:`logv.ptx._widen`), or a few in turns (:mod:`logv.ptx._stages`).
+"""
 
 # Where the number of threads in x stands (i64), if blocks run together: they are fewer at the end of a row of
 # the grid, or of a call, and where the last of a row have ended.
@@ -63,5 +66,55 @@ def block_next(together: int) -> list[str]:
         "  %after_y = select i1 %over_y, i32 0, i32 %next_y",
         "  %carry_z = zext i1 %over_y to i32",
         "  %after_z = add i32 %ctaid_z, %carry_z",
+        "  br label %block_head",
+    ]
+
+
+def turns_loop() -> list[str]:
+    """Return the loop's head, where blocks take turns: it comes to each block once for each stage."""
+    start = _LOOP.index("block_head:") + 1
+    ways = {f"%ctaid_{axis}": (f"%first_{axis}", f"%after_{axis}", f"%again_{axis}") for axis in "xyz"}
+    # Where the group begins.
+    ways |= {f"%group_{axis}": (f"%first_{axis}", f"%group_{axis}", f"%again_{axis}") for axis in "xyz"}
+    ways["%stage"] = ("0", "%stage", "%stage_after")
+    return [
+        *_LOOP[:start],
+        "  %block = phi i64 [ %begin, %entry ], [ %block_beside, %block_next ], "
+        "[ %block_after, %group_next ]",
+        "  %turn = phi i64 [ 0, %entry ], [ %turn_after, %block_next ], [ 0, %group_next ]",
+        *(
+            f"  {name} = phi i32 [ {first}, %entry ], [ {beside}, %block_next ], [ {after}, %group_next ]"
+            for name, (first, beside, after) in ways.items()
+        ),
+        *_LOOP[_LOOP.index("  %block_more = icmp ult i64 %block, %end") :],
+    ]
+
+
+def turns_next(copies: int, stages: int) -> list[str]:
+    """Return that loop's end.
+
+    Parameters
+    ----------
+    copies : int
+        How many blocks take turns at most. With dynamic shared memory, whose size is not known before the
+        launch, it is one.
+    stages : int
+    """
+    return [
+        *(line.replace("%block_after", "%block_beside") for line in block_next(1)[:-1]),
+        "  %turn_after = add i64 %turn, 1",
+        f"  %turn_full = icmp eq i64 %turn_after, {copies}",
+        "  %turn_dynamic = icmp ne i32 %launch_shared, 0",
+        "  %turn_end = icmp eq i64 %block_beside, %end",
+        "  %turn_last = or i1 %turn_full, %turn_dynamic",
+        "  %turn_over = or i1 %turn_last, %turn_end",
+        "  br i1 %turn_over, label %group_next, label %block_head",
+        "group_next:",
+        f"  %stage_last = icmp eq i32 %stage, {stages - 1}",
+        "  %stage_next = add i32 %stage, 1",
+        "  %stage_after = select i1 %stage_last, i32 0, i32 %stage_next",
+        "  %group_first = sub i64 %block, %turn",
+        "  %block_after = select i1 %stage_last, i64 %block_beside, i64 %group_first",
+        *(f"  %again_{axis} = select i1 %stage_last, i32 %after_{axis}, i32 %group_{axis}" for axis in "xyz"),
         "  br label %block_head",
     ]

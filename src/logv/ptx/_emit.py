@@ -8,7 +8,7 @@ once, and the loops over x end where the last of these blocks does.
 from dataclasses import dataclass
 
 from logv.hw.software_gpu import APERTURE_VA_BITS
-from logv.ptx._block_loop import WIDTH, block_loop, block_next
+from logv.ptx._block_loop import WIDTH, block_loop, block_next, turns_loop, turns_next
 from logv.ptx._box import find_width, find_within
 from logv.ptx._exchange import Exchange
 from logv.ptx._fission import Part
@@ -18,6 +18,7 @@ from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches, plan_row_prefe
 from logv.ptx._regions import Bound, Region, RegionBuilder
 from logv.ptx._schedule import DONE, WAITS, Schedule
 from logv.ptx._scratch import ScratchLayout
+from logv.ptx._stages import stride_of
 from logv.ptx._threads import ALL, Box, ThreadLoop
 from logv.ptx._types import VALUE_BITS
 from logv.ptx._writer import Writer
@@ -49,6 +50,8 @@ class Emitter:
     builder : RegionBuilder
     plan : Plan
     schedule : Schedule
+    turns : int
+        How many blocks take turns at barriers (see :mod:`logv.ptx._stages`).
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Emitter:
         builder: RegionBuilder,
         plan: Plan,
         schedule: Schedule,
+        turns: int,
     ) -> None:
         self._symbol = symbol
         self._entry = entry
@@ -71,6 +75,7 @@ class Emitter:
         self._plan = plan
         self._scheduled = plan.scheduled
         self._schedule = schedule
+        self._turns = turns
         self._mask_type = f"i{schedule.set_bits}"
         self._writer = Writer(block)
         self._layout = ScratchLayout(entry, block, builder.classes, self._scheduled, schedule, len(constants))
@@ -93,18 +98,19 @@ class Emitter:
         self._head()
         head = writer.lines
         constants = self._constants or b"\0"
+        shared = "%shared" if self._turns == 1 else "%shared_all"
         text = [
             f'@constants = internal constant [{len(constants)} x i8] c"{_escape(constants)}", align 64',
-            f"define i32 @{self._symbol}(ptr noalias %params, ptr noalias %global, ptr noalias %shared, "
+            f"define i32 @{self._symbol}(ptr noalias %params, ptr noalias %global, ptr noalias {shared}, "
             "ptr noalias align 64 %scratch, ptr noalias %grid, i64 %begin, i64 %end) #0 {",
             "entry:",
             *head,
-            *block_loop(self._together, self._block[0] // self._together),
+            *self._begin_block(),
             *prologue,
             *self._scheduler_reset(),
-            "  br label %r0",
+            *self._first_region(),
             *body,
-            *block_next(self._together),
+            *self._next_block(),
             "done:",
             "  ret i32 0",
             "trapped:",
@@ -117,6 +123,29 @@ class Emitter:
             *self._metadata,
         ]
         return Assembly("\n".join(text) + "\n", self._layout.size)
+
+    def _begin_block(self) -> list[str]:
+        if self._turns == 1:
+            return block_loop(self._together, self._block[0] // self._together)
+        return [
+            *turns_loop(),
+            f"  %shared_place = mul i64 %turn, {stride_of(self._entry)}",
+            "  %shared = getelementptr i8, ptr %shared_all, i64 %shared_place",
+        ]
+
+    def _first_region(self) -> list[str]:
+        if self._turns == 1:
+            return ["  br label %r0"]
+        regions = self._schedule.regions
+        cases = " ".join(
+            f"i32 {stage}, label %x{region.index}" for stage, region in enumerate(regions) if stage
+        )
+        return [f"  switch i32 %stage, label %r0 [ {cases} ]"]
+
+    def _next_block(self) -> list[str]:
+        if self._turns == 1:
+            return block_next(self._together)
+        return turns_next(self._turns, len(self._schedule.regions))
 
     def _head(self) -> None:
         put = self._writer.put
@@ -503,7 +532,7 @@ class Emitter:
                 writer.put(f"br label %{prefix}_s{step.jump.index}")
             elif plan.scheduled:
                 writer.put("br label %dispatch")
-            elif step.target is not None:
+            elif step.target is not None and self._turns == 1:
                 entrance = "r" if step.target.meeting is None else "x"
                 writer.put(f"br label %{entrance}{step.target.index}")
             else:

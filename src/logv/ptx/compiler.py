@@ -25,6 +25,7 @@ from logv.ptx._regions import RegionBuilder
 from logv.ptx._rests import split_rests
 from logv.ptx._schedule import Schedule
 from logv.ptx._spaces import resolve_generic
+from logv.ptx._stages import blocks_in_turns
 from logv.ptx._widen import blocks_together, strides_over_grid
 from logv.ptx.module import Entry, Module
 
@@ -197,7 +198,10 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int], *, 
             if optimize:
                 plan.specialize(block, rows_part=together > 1)
             schedule = Schedule(block, builder, divergence.areas)
-            return Emitter(_SYMBOL, entry, module.constants, block, together, builder, plan, schedule).emit()
+            turns = blocks_in_turns(entry, builder, plan) if optimize else 1
+            return Emitter(
+                _SYMBOL, entry, module.constants, block, together, builder, plan, schedule, turns
+            ).emit()
         joins = plan.joins & (lockstep | outside) if attempt < _MAX_ATTEMPTS else set()
         if joins:
             # What hangs on the counters merged there may come right by itself.
