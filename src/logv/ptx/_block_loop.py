@@ -3,6 +3,8 @@
 One at a time, neighbours together (:mod:`logv.ptx._widen`), or a few in turns (:mod:`logv.ptx._stages`).
 """
 
+from dataclasses import dataclass
+
 # Where the number of threads in x stands (i64), if blocks run together: they are fewer at the end of a row of
 # the grid, or of a call, and where the last of a row have ended.
 WIDTH = "%width"
@@ -26,18 +28,54 @@ _LOOP = [
 ]
 
 
-def block_loop(together: int, width: int) -> list[str]:
-    """Return the loop's head.
+@dataclass(frozen=True, slots=True)
+class BlockLoop:
+    """The loop over the blocks of a call.
 
-    Parameters
+    Attributes
     ----------
+    width : int
+        Threads of a block in x.
     together : int
         How many blocks run as one at most: they lie in one row of the grid, and in the call.
-    width : int
-        Threads of one of them in x.
+    turns : int
+        How many blocks take turns at most. With dynamic shared memory, whose size is not known before the
+        launch, it is one.
+    shared_stride : int
+        How far the copies of shared memory of blocks that take turns lie apart.
+    regions : list of int
+        The regions' numbers; of blocks that take turns, each is a stage.
     """
-    if together == 1:
-        return _LOOP
+
+    width: int
+    together: int
+    turns: int
+    shared_stride: int
+    regions: list[int]
+
+    def head(self) -> list[str]:
+        """Return what comes to each block."""
+        if self.turns > 1:
+            return [
+                *_turns_head(),
+                f"  %shared_place = mul i64 %turn, {self.shared_stride}",
+                "  %shared = getelementptr i8, ptr %shared_all, i64 %shared_place",
+            ]
+        return _LOOP if self.together == 1 else _wide_head(self.together, self.width)
+
+    def entrance(self) -> list[str]:
+        """Return the way to a block's first region, or to that of the stage."""
+        if self.turns == 1:
+            return ["  br label %r0"]
+        cases = " ".join(f"i32 {stage}, label %x{index}" for stage, index in enumerate(self.regions) if stage)
+        return [f"  switch i32 %stage, label %r0 [ {cases} ]"]
+
+    def end(self) -> list[str]:
+        """Return what goes on from ``block_next``."""
+        return _next(self.together) if self.turns == 1 else _turns_next(self.turns, len(self.regions))
+
+
+def _wide_head(together: int, width: int) -> list[str]:
     return [
         *_LOOP,
         "  %left_all = sub i64 %end, %block",
@@ -51,8 +89,7 @@ def block_loop(together: int, width: int) -> list[str]:
     ]
 
 
-def block_next(together: int) -> list[str]:
-    """Return the loop's end, where it goes on to the next blocks."""
+def _next(together: int) -> list[str]:
     count_w, count = ("%count_w", "%count") if together > 1 else ("1", "1")
     return [
         "block_next:",
@@ -70,8 +107,8 @@ def block_next(together: int) -> list[str]:
     ]
 
 
-def turns_loop() -> list[str]:
-    """Return the loop's head, where blocks take turns: it comes to each block once for each stage."""
+def _turns_head() -> list[str]:
+    """Return a head that comes to each block once for each stage."""
     start = _LOOP.index("block_head:") + 1
     ways = {f"%ctaid_{axis}": (f"%first_{axis}", f"%after_{axis}", f"%again_{axis}") for axis in "xyz"}
     # Where the group begins.
@@ -90,18 +127,9 @@ def turns_loop() -> list[str]:
     ]
 
 
-def turns_next(copies: int, stages: int) -> list[str]:
-    """Return that loop's end.
-
-    Parameters
-    ----------
-    copies : int
-        How many blocks take turns at most. With dynamic shared memory, whose size is not known before the
-        launch, it is one.
-    stages : int
-    """
+def _turns_next(copies: int, stages: int) -> list[str]:
     return [
-        *(line.replace("%block_after", "%block_beside") for line in block_next(1)[:-1]),
+        *(line.replace("%block_after", "%block_beside") for line in _next(1)[:-1]),
         "  %turn_after = add i64 %turn, 1",
         f"  %turn_full = icmp eq i64 %turn_after, {copies}",
         "  %turn_dynamic = icmp ne i32 %launch_shared, 0",

@@ -8,15 +8,16 @@ once, and the loops over x end where the last of these blocks does.
 from dataclasses import dataclass
 
 from logv.hw.software_gpu import APERTURE_VA_BITS
-from logv.ptx._block_loop import WIDTH, block_loop, block_next, turns_loop, turns_next
+from logv.ptx._block_loop import WIDTH, BlockLoop
 from logv.ptx._box import find_width, find_within
 from logv.ptx._exchange import Exchange
 from logv.ptx._fission import Part
 from logv.ptx._ir import Value
+from logv.ptx._parting import Parting
 from logv.ptx._plan import Plan, RegionPlan
 from logv.ptx._prefetch import CACHE_LINE_BYTES, plan_prefetches, plan_row_prefetches
 from logv.ptx._regions import Bound, Region, RegionBuilder
-from logv.ptx._schedule import DONE, WAITS, Schedule
+from logv.ptx._schedule import Schedule
 from logv.ptx._scratch import ScratchLayout
 from logv.ptx._stages import stride_of
 from logv.ptx._threads import ALL, Box, ThreadLoop
@@ -76,9 +77,16 @@ class Emitter:
         self._scheduled = plan.scheduled
         self._schedule = schedule
         self._turns = turns
-        self._mask_type = f"i{schedule.set_bits}"
         self._writer = Writer(block)
         self._layout = ScratchLayout(entry, block, builder.classes, self._scheduled, schedule, len(constants))
+        self._parting = Parting(self._writer, self._layout, schedule)
+        self._blocks = BlockLoop(
+            width=block[0] // together,
+            together=together,
+            turns=turns,
+            shared_stride=stride_of(entry),
+            regions=[region.index for region in schedule.regions],
+        )
         self._exchange = Exchange(schedule.threads, self._layout.words)
         self._metadata: list[str] = []
         self._slots = {phi: f"%slot{index}" for index, phi in enumerate(sorted_counters(builder))}
@@ -91,7 +99,7 @@ class Emitter:
         for plan in self._plan.regions.values():
             self._region(plan)
         if self._scheduled:
-            self._scheduler()
+            self._parting.dispatch(self._plan.regions.values())
         body, writer.lines = writer.lines, []
         self._block_level_values()
         prologue, writer.lines = writer.lines, []
@@ -105,47 +113,24 @@ class Emitter:
             "ptr noalias align 64 %scratch, ptr noalias %grid, i64 %begin, i64 %end) #0 {",
             "entry:",
             *head,
-            *self._begin_block(),
+            *self._blocks.head(),
             *prologue,
-            *self._scheduler_reset(),
-            *self._first_region(),
+            *(self._parting.reset() if self._scheduled else []),
+            *self._blocks.entrance(),
             *body,
-            *self._next_block(),
+            *self._blocks.end(),
             "done:",
             "  ret i32 0",
             "trapped:",
             "  ret i32 1",
             "}",
             *self._exchange.lines(),
-            *self._table(),
+            *self._parting.table(),
             writer.declarations.text(),
             "attributes #0 = { nounwind }",
             *self._metadata,
         ]
         return Assembly("\n".join(text) + "\n", self._layout.size)
-
-    def _begin_block(self) -> list[str]:
-        if self._turns == 1:
-            return block_loop(self._together, self._block[0] // self._together)
-        return [
-            *turns_loop(),
-            f"  %shared_place = mul i64 %turn, {stride_of(self._entry)}",
-            "  %shared = getelementptr i8, ptr %shared_all, i64 %shared_place",
-        ]
-
-    def _first_region(self) -> list[str]:
-        if self._turns == 1:
-            return ["  br label %r0"]
-        regions = self._schedule.regions
-        cases = " ".join(
-            f"i32 {stage}, label %x{region.index}" for stage, region in enumerate(regions) if stage
-        )
-        return [f"  switch i32 %stage, label %r0 [ {cases} ]"]
-
-    def _next_block(self) -> list[str]:
-        if self._turns == 1:
-            return block_next(self._together)
-        return turns_next(self._turns, len(self._schedule.regions))
 
     def _head(self) -> None:
         put = self._writer.put
@@ -173,27 +158,7 @@ class Emitter:
             self._writer.declarations.use("llvm.umin.i64", "i64", "i64, i64")
             put(f"{WIDTH} = alloca i64")
         if self._scheduled:
-            sets = self._layout.state + self._schedule.sets
-            put(f"%ready = getelementptr i8, ptr %scratch, i64 {sets}")
-            put(f"%waiting = getelementptr i8, ptr %scratch, i64 {sets + self._schedule.set_bits // 8}")
-            put(f"%ready_new = alloca {self._mask_type}")
-            put(f"%waiting_new = alloca {self._mask_type}")
-
-    def _scheduler_reset(self) -> list[str]:
-        if not self._scheduled:
-            return []
-        self._writer.declarations.use("llvm.memset.p0.i64", "void", "ptr, i8, i64, i1")
-        size = self._schedule.state_bytes
-        return [
-            f"  %state = getelementptr i8, ptr %scratch, i64 {self._layout.state}",
-            f"  call void @llvm.memset.p0.i64(ptr align 64 %state, i8 0, i64 {size}, i1 false)",
-        ]
-
-    def _table(self) -> list[str]:
-        """Return what the dispatcher has to know, if it is called."""
-        words = self._schedule.table(self._layout.state, self._layout.next_region, self._layout.words)
-        items = ", ".join(f"i32 {word}" for word in words)
-        return [f"@schedule = internal constant [{len(words)} x i32] [{items}], align 8"]
+            self._parting.head()
 
     def _block_values(self) -> list[Value]:
         block_level = self._builder.classes.block_level
@@ -253,9 +218,9 @@ class Emitter:
             writer.label(f"s{index}")
         if plan.scheduled:
             if self._together > 1:
-                self._note_each(index)
+                self._parting.note_each(index)
             else:
-                self._note_all(index)
+                self._parting.note_all(index)
             writer.put(f"br label %g{index}_in")
             writer.label(f"g{index}")
             self._commit(plan)
@@ -368,41 +333,12 @@ class Emitter:
             return
         writer.label(f"x{region.index}")
         if not region.meeting.of_warp and not region.meeting.is_plain:
-            self._note_all(region.index | WAITS - 0x10000)
-            writer.put(f"store {self._mask_type} {1 << region.index}, ptr %waiting")
-            writer.put("br label %dispatch")
+            self._parting.wait(region)
             return
         call = self._exchange.call(region)
         if call is not None:
             writer.put(call)
         writer.put(f"br label %r{region.index}")
-
-    def _note_all(self, code: int) -> None:
-        """Note for every thread which region is its next."""
-        writer = self._writer
-        threads = self._block[0] * self._block[1] * self._block[2]
-        base = writer.let(f"getelementptr inbounds i8, ptr %scratch, i64 {self._layout.next_region}")
-        first = writer.let(f"insertelement <{threads} x i16> poison, i16 {code}, i64 0")
-        every = writer.let(
-            f"shufflevector <{threads} x i16> {first}, <{threads} x i16> poison, "
-            f"<{threads} x i32> zeroinitializer"
-        )
-        writer.put(f"store <{threads} x i16> {every}, ptr {base}, align 64")
-
-    def _note_each(self, index: int) -> None:
-        """Note for every thread which region is its next, where they are too many for one vector."""
-        writer = self._writer
-        threads = self._block[0] * self._block[1] * self._block[2]
-        writer.put(f"br label %n{index}")
-        writer.label(f"n{index}")
-        writer.put(f"%n{index}_thread = phi i64 [ 0, %s{index} ], [ %n{index}_after, %n{index} ]")
-        base = writer.let(f"getelementptr inbounds i8, ptr %scratch, i64 {self._layout.next_region}")
-        place = writer.let(f"getelementptr inbounds i16, ptr {base}, i64 %n{index}_thread")
-        writer.put(f"store i16 {index}, ptr {place}, align 2")
-        writer.put(f"%n{index}_after = add nuw nsw i64 %n{index}_thread, 1")
-        more = writer.let(f"icmp ult i64 %n{index}_after, {threads}")
-        writer.put(f"br i1 {more}, label %n{index}, label %n{index}_end")
-        writer.label(f"n{index}_end")
 
     def _prefetch(self, region: Region) -> None:
         writer = self._writer
@@ -432,9 +368,8 @@ class Emitter:
                 writer.put(f"{writer.name(value)} = load {value.type}, ptr {self._slots[value.attr]}")
             elif value.op == "counted":
                 assert isinstance(value.attr, int)
-                place = self._layout.state + self._schedule.counts + 4 * value.attr
-                pointer = writer.let(f"getelementptr i8, ptr %scratch, i64 {place}")
-                writer.put(f"{writer.name(value)} = load i32, ptr {pointer}, align 4")
+                counted = self._parting.count(value.attr)
+                writer.put(f"{writer.name(value)} = {counted}")
             else:
                 writer.pure(value)
 
@@ -496,7 +431,7 @@ class Emitter:
             self._block,
             plan,
             prefix,
-            self._mask_type,
+            self._parting.mask_type,
             regions,
             width=width,
             box=box,
@@ -537,21 +472,6 @@ class Emitter:
                 writer.put(f"br label %{entrance}{step.target.index}")
             else:
                 writer.put("br label %block_next")
-
-    def _scheduler(self) -> None:
-        """Let the dispatcher choose the region that runs next; the whole block may enter it as one."""
-        writer = self._writer
-        writer.declarations.use("logv_next_region", "i32", "ptr, ptr")
-        writer.label("dispatch")
-        chosen = writer.let("call i32 @logv_next_region(ptr @schedule, ptr %scratch)")
-        cases = " ".join(
-            f"i32 {2 * plan.region.index + whole}, label %{prefix}{plan.region.index}"
-            for plan in self._plan.regions.values()
-            for whole, prefix in enumerate("gr")
-            if whole or plan.scheduled
-        )
-        # Where all threads gather, some alone have lost the others.
-        writer.put(f"switch i32 {chosen}, label %trapped [ i32 {DONE}, label %block_next {cases} ]")
 
 
 def sorted_counters(builder: RegionBuilder) -> list[Value]:
