@@ -53,6 +53,20 @@ cdef bint _take(Gpu *gpu, Request *request) noexcept nogil:
     return False
 
 
+cdef bint _is_wanted(Gpu *gpu, const Request *request) noexcept nogil:
+    """Does a wish still hold? The answer to the one before may have come in between."""
+    cdef VSpace *space = &gpu.vspaces[request.vspace]
+    cdef const Program *slot
+    cdef bint wanted
+    pthread_mutex_lock(&space.lock)
+    wanted = is_current(gpu, request)
+    if wanted:
+        slot = find_program(space, request.address, request.block)
+        wanted = slot.code == request.baseline and slot.baseline_ns
+    pthread_mutex_unlock(&space.lock)
+    return wanted
+
+
 cdef bint wait_for_request(Gpu *gpu, Request *request) noexcept nogil:
     cdef bint found = False
     cdef pollfd waiting
@@ -62,7 +76,9 @@ cdef bint wait_for_request(Gpu *gpu, Request *request) noexcept nogil:
         lock_gpu(gpu)
         found = _take(gpu, request)
         pthread_mutex_unlock(&gpu.lock)
-        if not found:
+        if found and request.baseline != NULL:
+            found = _is_wanted(gpu, request)
+        elif not found:
             if poll(&waiting, 1, WATCHDOG_LOOK_MS) > 0:
                 drain(gpu.service_fd)
             interrupt_kernels(gpu, gpu.watchdog_ns)
