@@ -129,7 +129,7 @@ def compile_entry(
     block : tuple of int
         Threads in x, y and z.
     optimize : bool
-        False for baseline code: it does the same, is there in a third of the time, and is up to ten times
+        False for baseline code: it does the same, is there in a third of the time, and is up to fifteen times
         slower, as each region is written once instead of up to three times, and not vectorised.
 
     Raises
