@@ -192,7 +192,7 @@ def emit_assembly(module: Module, entry: Entry, block: tuple[int, int, int], *, 
         builder = RegionBuilder(graph, divergence.divergent, cuts, divergence.outliving)
         plan = Plan(builder, divergence)
         if not plan.demoted and not plan.joins:
-            if not _pays_together(function, graph, block, builder, plan):
+            if together > 1 and not _pays_together(function, graph, block, builder, plan):
                 together = 1
             block = (together * block[0], *block[1:])
             if optimize:
