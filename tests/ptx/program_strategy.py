@@ -53,6 +53,12 @@ _HEAD = """.version 8.0
   .reg .f32 %f<{f}>, %fn, %fm;
   .reg .f64 %g<{g}>, %gn;
 {start}"""
+# From %x, the number of the thread in the grid.
+_CELL = """  mul.wide.u32 %a, %x, {input_bytes};
+  add.u64 %in, %in, %a;
+  mul.wide.u32 %a, %x, {cell_bytes};
+  add.u64 %own, %own, %a;
+"""
 # Each thread alone knows only its place in the grid: a column and a line.
 _ALONE = """  mov.u32 %x, %ctaid.x;
   mov.u32 %y, %ntid.x;
@@ -75,11 +81,7 @@ _ALONE = """  mov.u32 %x, %ctaid.x;
   ld.param.u64 %in, [input];
   ld.param.u64 %own, [output];
   cvta.to.global.u64 %in, %in;
-  mul.wide.u32 %a, %x, {input_bytes};
-  add.u64 %in, %in, %a;
-  mul.wide.u32 %a, %x, {cell_bytes};
-  add.u64 %own, %own, %a;
-"""
+{cell}"""
 _MEETING = """  .shared .align 8 .b8 slots[{slot_bytes}];
   .shared .align 8 .b8 private[{slot_bytes}];
   .shared .align 16 .b32 sums[4];
@@ -104,11 +106,7 @@ _MEETING = """  .shared .align 8 .b8 slots[{slot_bytes}];
   ld.param.u64 %own, [output];
   ld.param.u64 %counters, [counters];
   cvta.to.global.u64 %in, %in;
-  mul.wide.u32 %a, %x, {input_bytes};
-  add.u64 %in, %in, %a;
-  mul.wide.u32 %a, %x, {cell_bytes};
-  add.u64 %own, %own, %a;
-  shl.b32 %shared, %thread, 3;
+{cell}  shl.b32 %shared, %thread, 3;
   mov.u32 %x, slots;
   add.u32 %x, %x, %shared;
   mov.u32 %y, private;
@@ -184,14 +182,18 @@ def programs(draw: st.DrawFn, families: frozenset[str] = ALL_FAMILIES, size: int
     threads = block[0] * block[1] * block[2]
     statements = Statements(draw, families, threads, size, alone=alone)
     statements.body()
-    head = _HEAD.replace("{start}", _ALONE if alone else _MEETING).format(
-        **POOL,
-        table=_TABLE,
-        functions="".join(statements.functions),
-        threads=threads,
-        slot_bytes=8 * threads,
-        input_bytes=WORDS * 8,
-        cell_bytes=CELL_BYTES,
+    head = (
+        _HEAD.replace("{start}", _ALONE if alone else _MEETING)
+        .replace("{cell}", _CELL)
+        .format(
+            **POOL,
+            table=_TABLE,
+            functions="".join(statements.functions),
+            threads=threads,
+            slot_bytes=8 * threads,
+            input_bytes=WORDS * 8,
+            cell_bytes=CELL_BYTES,
+        )
     )
     lines = [*_begin(), *statements.lines]
     if "barriers" in families:
